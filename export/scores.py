@@ -1,0 +1,186 @@
+"""Probabilities and labels -> how good they are, beside what no model at all reaches. Everything in float64.
+
+A forecast is judged by negative log-likelihood and Brier score first; accuracy and calibration error come second,
+each beside the value that chance or a perfect model would show. Windows a minute apart share 59 of 60 bars, so that
+n predictions are far fewer independent ones: standard errors come from the means of long blocks.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from signalserve import CLASSES
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+
+SMALLEST: Final = 1e-15
+"""A probability of 0 that came true costs 34.5 nats instead of infinity, which no JSON can hold."""
+
+BINS: Final = 10
+"""Of equal counts, for the calibration error: a weak model has all its confidence in one or two fixed bins."""
+
+BLOCKS: Final = 30
+"""For standard errors: 30 leave enough degrees of freedom, and on a week of minutes each is 6 hours long."""
+
+CONFIDENT: Final = (0.75, 0.9, 0.99)
+"""The bot trades at 0.75; the gates look at 0.9 and 0.99."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How n forecasts did.
+
+    nll: nats.  brier: sum over classes, 0 … 2.  calibration_error: of the confidence, expected value of |accuracy -
+    confidence| over BINS bins; calibration_error_null: what a perfectly calibrated model with these confidences would
+    show on as many labels that overlap as much.  confident_shares: threshold -> share of forecasts above it.
+    confusion: rows true, columns predicted, counts.
+    """
+
+    n: int
+    accuracy: float
+    nll: float
+    brier: float
+    calibration_error: float
+    calibration_error_null: float
+    mean_confidence: float
+    confident_shares: dict[str, float]
+    predicted_shares: dict[str, float]
+    confusion: list[list[int]]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def score(probabilities: Floats, labels: Labels, horizon: int) -> Scores:
+    """All figures of one set of forecasts.
+
+    probabilities: (n, 3), rows summing to 1.  labels: (n,), 0 … 2, in time order.  horizon: bars that a label looks
+    ahead, by which neighbouring labels overlap.  Raises ValueError for other shapes or values.
+    """
+    _check(probabilities, labels)
+    predicted = probabilities.argmax(axis=1)  # (n,)
+    confidence = probabilities.max(axis=1)  # (n,)
+    hits = predicted == labels
+    confusion = np.zeros((len(CLASSES), len(CLASSES)), dtype=np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    return Scores(
+        n=len(labels),
+        accuracy=float(hits.mean()),
+        nll=float(log_losses(probabilities, labels).mean()),
+        brier=float(brier_scores(probabilities, labels).mean()),
+        calibration_error=calibration_error(confidence, hits),
+        calibration_error_null=null_calibration_error(confidence, horizon),
+        mean_confidence=float(confidence.mean()),
+        confident_shares={str(limit): float((confidence > limit).mean()) for limit in CONFIDENT},
+        predicted_shares=by_class(class_shares(predicted)),
+        confusion=confusion.tolist(),
+    )
+
+
+def log_losses(probabilities: Floats, labels: Labels) -> Floats:
+    """-log of the probability of what came, nats, (n,)."""
+    losses: Floats = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], SMALLEST))
+    return losses
+
+
+def brier_scores(probabilities: Floats, labels: Labels) -> Floats:
+    """Squared distance of each forecast from what came, summed over the classes, (n,). Source: Brier 1950."""
+    scores: Floats = ((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(axis=1)
+    return scores
+
+
+def calibration_error(confidence: Floats, hits: npt.NDArray[np.bool_]) -> float:
+    """Mean of |hit rate - confidence| over BINS bins of equal counts, weighted by count.
+
+    confidence, hits: (n,).  Biased upwards by noise: never read it without its value under perfect calibration.
+    Source: Naeini et al. 2015, with the equal-count bins of Nguyen and O'Connor 2015.
+    """
+    order = np.argsort(confidence, kind="stable")
+    gaps = (hits - confidence)[order]
+    return float(sum(abs(part.sum()) for part in np.array_split(gaps, min(BINS, len(gaps)))) / len(gaps))
+
+
+def null_calibration_error(confidence: Floats, horizon: int, *, rounds: int = 200, seed: int = 0) -> float:
+    """The mean calibration error of a perfectly calibrated model with these confidences, by simulation.
+
+    A hit is drawn with the probability that the confidence claims. `horizon` neighbours share one draw, because
+    labels `horizon` bars ahead overlap: independent draws would promise a smaller error than truth can reach.
+    """
+    random = np.random.default_rng(seed)
+    blocks = -(-len(confidence) // horizon)
+    errors = [
+        calibration_error(confidence, np.repeat(random.random(blocks), horizon)[: len(confidence)] < confidence)
+        for _ in range(rounds)
+    ]
+    return float(np.mean(errors))
+
+
+def mean_and_error(values: Floats) -> tuple[float, float | None]:
+    """The mean of a dependent series and its standard error, from the means of BLOCKS consecutive blocks.
+
+    values: (n,), in time order.  The error is None where n is too small for two values a block.
+    Source: batch means, Law and Kelton, Simulation Modeling and Analysis, chapter 9.
+    """
+    if len(values) < 2 * BLOCKS:
+        return float(np.mean(values)), None
+    length = len(values) // BLOCKS
+    block_means = values[: BLOCKS * length].reshape(BLOCKS, length).mean(axis=1)
+    return float(np.mean(values)), float(block_means.std(ddof=1) / np.sqrt(BLOCKS))
+
+
+def class_shares(labels: Labels) -> Floats:
+    """The share of each class, (3,)."""
+    shares: Floats = np.bincount(labels, minlength=len(CLASSES)) / len(labels)
+    return shares
+
+
+def baselines(train_shares: Floats, labels: Labels) -> dict[str, Any]:
+    """What is reached without a model, from the training part's class shares alone.
+
+    train_shares: (3,).  labels: (n,), those that the forecasts are judged on.
+    Returns the accuracy of always saying the class that was most frequent in training, and the NLL and Brier score of
+    always forecasting the shares in training.
+    """
+    majority = int(train_shares.argmax())
+    forecast = np.broadcast_to(train_shares, (len(labels), len(train_shares)))
+    return {
+        "majority_class": CLASSES[majority],
+        "majority_accuracy": float((labels == majority).mean()),
+        "base_rate_nll": float(log_losses(forecast, labels).mean()),
+        "base_rate_brier": float(brier_scores(forecast, labels).mean()),
+    }
+
+
+def skill(probabilities: Floats, labels: Labels, train_shares: Floats) -> dict[str, Any]:
+    """Is there any skill, and of what kind? Each figure with its standard error.
+
+    nll_gain: nats by which the forecasts beat the base-rate forecast.  up_or_down: of the moves beyond the band, how
+    often the likelier of UP and DOWN was right; 0.5 means that whatever gain there is lies in telling quiet from
+    moving markets, and none of it in their direction.
+    """
+    forecast = np.broadcast_to(train_shares, probabilities.shape)
+    gain, gain_error = mean_and_error(log_losses(forecast, labels) - log_losses(probabilities, labels))
+    moved = labels != CLASSES.index("NEUTRAL")
+    down, up = probabilities[moved, 0], probabilities[moved, 2]
+    right, right_error = mean_and_error(np.where(up > down, 1.0, 0.0) == (labels[moved] == 2))
+    return {
+        "nll_gain": {"mean": gain, "standard_error": gain_error},
+        "up_or_down": {"n": int(moved.sum()), "accuracy": right, "standard_error": right_error},
+    }
+
+
+def by_class(values: npt.ArrayLike) -> dict[str, Any]:
+    """(3,) -> {"DOWN": …, "NEUTRAL": …, "UP": …}, plain numbers for JSON."""
+    return dict(zip(CLASSES, np.asarray(values).tolist(), strict=True))
+
+
+def _check(probabilities: Floats, labels: Labels) -> None:
+    if probabilities.shape != (len(labels), len(CLASSES)) or not len(labels):
+        raise ValueError(f"expected (n, 3) probabilities and (n,) labels, got {probabilities.shape}, {labels.shape}")
+    if not (np.isfinite(probabilities).all() and np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)):
+        raise ValueError("probabilities: expected finite rows that sum to 1")
+    if labels.min() < 0 or labels.max() >= len(CLASSES):
+        raise ValueError(f"labels: expected 0, 1, 2, got {labels.min()} … {labels.max()}")

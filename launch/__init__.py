@@ -1,0 +1,1 @@
+"""Starting, supervising and stopping the service: TorchServe, and the sidecar beside it."""

@@ -1,0 +1,30 @@
+"""`signalserve serve`: the command line; what it does stands in `serve.py`."""
+
+import argparse
+import os
+from pathlib import Path
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from export.archives import add_options
+
+    parser = subparsers.add_parser("serve", help="start the service in the foreground", description=__doc__)
+    add_options(parser)
+    parser.add_argument("--engine", choices=["auto", "torch", "onnxruntime"], default="auto")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default %(default)s)")
+    parser.add_argument(
+        "--config", type=Path, default=Path("config.properties"), help="TorchServe's (default %(default)s)"
+    )
+    port = int(os.environ.get("PORT") or 8080)
+    parser.add_argument(
+        "--port", type=int, default=port, help="inference; the five after it are taken too (default $PORT or 8080)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s)")
+    parser.add_argument("--samples", type=Path, default=Path("var/requests"), help="where to write the sample requests")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from launch.serve import serve
+
+    return serve(args)

@@ -1,0 +1,69 @@
+"""Which ports the service takes, and whether they are free."""
+
+import socket
+from dataclasses import dataclass
+
+from signalserve.errors import PortTaken
+
+
+@dataclass(frozen=True)
+class Ports:
+    """All ports, side by side from one: two services run on one machine ten apart."""
+
+    inference: int
+    host: str = "127.0.0.1"
+
+    @property
+    def management(self) -> int:
+        return self.inference + 1
+
+    @property
+    def metrics(self) -> int:
+        return self.inference + 2
+
+    @property
+    def sidecar(self) -> int:
+        return self.inference + 3
+
+    @property
+    def grpc_inference(self) -> int:
+        return self.inference + 4
+
+    @property
+    def grpc_management(self) -> int:
+        return self.inference + 5
+
+    @property
+    def initial_worker(self) -> int:
+        """Only a number in the names of the workers' unix sockets."""
+        return self.inference + 10
+
+    def url(self, port: int) -> str:
+        return f"http://{self.host}:{port}"
+
+    def properties(self) -> dict[str, str]:
+        """The lines of config.properties that these ports replace."""
+        return {
+            "inference_address": self.url(self.inference),
+            # never beyond loopback: whoever reaches these can stop the service
+            "management_address": f"http://127.0.0.1:{self.management}",
+            "metrics_address": self.url(self.metrics),
+            "grpc_inference_port": str(self.grpc_inference),
+            "grpc_management_port": str(self.grpc_management),
+            "initial_worker_port": str(self.initial_worker),
+        }
+
+    def require_free(self) -> None:
+        """Raises PortTaken that names the first port somebody else listens on."""
+        for offset in range(6):
+            port = self.inference + offset
+            with socket.socket() as probe:
+                # as servers do it: a port whose last connections linger in TIME_WAIT is free
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((self.host, port))
+                except OSError as error:
+                    raise PortTaken(
+                        f"port {port} on {self.host}: {error.strerror}; stop what listens there, or choose six other "
+                        f"ports in a row, such as PORT={self.inference + 1000} make serve"
+                    ) from None

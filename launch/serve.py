@@ -1,0 +1,141 @@
+"""The service in the foreground: TorchServe and the sidecar, ready when their golden windows were answered rightly."""
+
+import argparse
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+
+from export.archives import build_if_stale
+from launch import torchserve
+from launch.ports import Ports
+from launch.samples import write_samples
+from launch.supervisor import Child, Died, Stopped, Supervisor
+from signalserve.bundle import Bundle, Manifest, load_bundle, newest_bundles
+from signalserve.environment import METRICS_VARIABLE
+from signalserve.models import check_gates, check_settings
+from signalserve.settings import load_settings
+from signalserve.skill import skill_words
+
+READY_TIMEOUT_S = 120.0
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Runs until a signal (returns 0) or until TorchServe ends by itself (returns 1). Raises OperatorError."""
+    started = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="signalserve-"))
+    try:
+        with Supervisor(say) as supervisor:
+            try:
+                _serve(args, folder, supervisor, started)
+            except Stopped as signal:
+                say(f"stopping on {signal}")
+                return 0
+            except Died as death:
+                say(f"signalserve: {death}")
+                return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _serve(args: argparse.Namespace, folder: Path, supervisor: Supervisor, started: float) -> None:
+    ports = Ports(args.port, args.host)
+    ports.require_free()
+    manifests = _prepare(args)
+    secret = secrets.token_hex(16)
+    environment = torchserve.environment(folder, args, secret, os.environ)
+    Path(environment[METRICS_VARIABLE]).mkdir()
+    properties = torchserve.read_properties(args.config) | ports.properties()
+    torchserve.write_properties(folder / "config.properties", properties)
+    frontend = torchserve.command(
+        folder, folder / "config.properties", args.model_store.resolve(), properties.get("vmargs", "")
+    )
+    supervisor.start(Child("TorchServe", frontend, environment))
+    supervisor.start(Child("the sidecar", _sidecar(args, ports), environment, restart=True))
+    _wait_until_ready(ports, supervisor)
+    say(
+        f"signalserve answers correctly on every endpoint and symbol, {time.monotonic() - started:.1f} s after its start\n"
+    )
+    _show(args, ports, manifests, folder)
+    while True:
+        supervisor.pause(0.5)
+
+
+def _prepare(args: argparse.Namespace) -> list[Manifest]:
+    """Everything that can be wrong before a process is started: settings, bundles, archives. Raises OperatorError."""
+    settings = load_settings(args.settings)
+    bundles = [load_bundle(path) for path in newest_bundles(args.model_store / "bundles", settings.bundles)]
+    available: dict[str, dict[str, Bundle]] = {}
+    for bundle in bundles:
+        check_gates(bundle, settings)
+        available.setdefault(bundle.manifest.symbol, {})[bundle.manifest.generation] = bundle
+    check_settings(settings, available)
+    if build_if_stale(args.model_store, settings):
+        say(f"built the archives in {args.model_store} from {len(bundles)} bundles")
+    return [bundle.manifest for bundle in bundles]
+
+
+def _sidecar(args: argparse.Namespace, ports: Ports) -> list[str]:
+    return [
+        *(sys.executable, "-m", "signalserve.commands.main", "sidecar"),
+        *("--host", ports.host, "--port", str(ports.sidecar)),
+        *("--inference-url", ports.url(ports.inference), "--model-store", str(args.model_store)),
+    ]
+
+
+def _wait_until_ready(ports: Ports, supervisor: Supervisor) -> None:
+    """Raises Died with what is not ready and why, when READY_TIMEOUT_S have passed."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    waiting_for = "the sidecar did not answer"
+    with httpx.Client(base_url=ports.url(ports.sidecar), timeout=1.0, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            supervisor.pause(0.05)
+            try:
+                response = client.get("/ready")
+            except httpx.HTTPError:
+                continue
+            if response.status_code == 200:
+                return
+            waiting_for = "; ".join(f"{name}: {why}" for name, why in response.json()["not_ready"].items())
+    raise Died(f"not ready after {READY_TIMEOUT_S:.0f} s: {waiting_for}")
+
+
+def _show(args: argparse.Namespace, ports: Ports, manifests: list[Manifest], folder: Path) -> None:
+    """Where it listens, one curl for each way to ask with the answer it just got, and what the models are worth."""
+    url = ports.url(ports.inference)
+    say(f"  predictions  {url}/predictions/v6_fixed   …/v8   …/ensemble")
+    say(f"  readiness    {ports.url(ports.sidecar)}/ready")
+    say(f"  metrics      {ports.url(ports.sidecar)}/metrics   TorchServe's own: {ports.url(ports.metrics)}/metrics\n")
+    try:
+        samples = write_samples(args.samples, manifests[0])
+    except OSError:  # a read-only image
+        samples = write_samples(folder / "requests", manifests[0])
+    with httpx.Client(timeout=10.0, trust_env=False) as client:
+        for sample in samples:
+            response = client.post(
+                f"{url}/predictions/{sample.endpoint}", content=sample.path.read_bytes(), headers=dict(sample.headers)
+            )
+            say(f"{sample.title}\n  {sample.curl(url)}\n  {_short(response)}\n")
+    say("What the models are worth, on bars they had not seen:")
+    for manifest in manifests:
+        say(f"  {skill_words(manifest)}")
+    say("\nCtrl-C stops everything.")
+
+
+def _short(response: httpx.Response) -> str:
+    if response.status_code != 200:
+        return f"HTTP {response.status_code} {response.text}"
+    answer = response.json()
+    shares = ", ".join(f"{name} {share:.3f}" for name, share in answer["probabilities"].items())
+    warnings = f"  warnings: {', '.join(answer['warnings'])}" if answer["warnings"] else ""
+    return f"-> {answer['direction']} {answer['confidence']:.3f}  ({shares})  by {answer['variant']}{warnings}"

@@ -1,0 +1,184 @@
+"""Bytes of an answer -> results, or the error that they mean. Knows the service's errors and TorchServe's own."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from signalserve.client.errors import (
+    EndpointNotFound,
+    ErrorAnswer,
+    Fault,
+    MalformedAnswer,
+    NoFreeWorker,
+    NotAuthorised,
+    PredictionFailed,
+    RequestRefused,
+    ServiceUnavailable,
+    SignalError,
+    TooLarge,
+    WorkerDied,
+    refusals,
+)
+from signalserve.client.results import Prediction, Predictions, Readiness, Result
+
+R = TypeVar("R", bound=Result)
+
+_REFUSALS = refusals()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer: all of it that means anything here. TorchServe's content types say nothing."""
+
+    status: int
+    content: bytes
+
+
+def read_prediction(answer: Answer, symbol: str) -> Prediction:
+    """The prediction for `symbol`. Raises a SignalError for anything else."""
+    prediction = _parse(Prediction, success(answer))
+    _check_symbols([prediction], [symbol])
+    return prediction
+
+
+def read_predictions(answer: Answer, symbols: Sequence[str]) -> list[Prediction]:
+    """A batch's predictions, in the order of `symbols`. Raises a SignalError for anything else."""
+    predictions = list(_parse(Predictions, success(answer)).predictions)
+    _check_symbols(predictions, symbols)
+    return predictions
+
+
+def read_ping(answer: Answer) -> bool:
+    """Whether TorchServe's /ping says Healthy."""
+    content = _json(answer.content)
+    if isinstance(content, dict) and isinstance(content.get("status"), str):
+        return answer.status == 200 and content["status"] == "Healthy"
+    success(answer)
+    raise MalformedAnswer(f'expected {{"status": "Healthy"}}, got {_shown(answer.content)}')
+
+
+def read_readiness(answer: Answer) -> Readiness:
+    """The sidecar's /ready: 200 or 503."""
+    if answer.status not in (200, 503):
+        raise failure_of(answer)
+    return Readiness(is_ready=answer.status == 200, detail=_text(answer.content, 2000))
+
+
+def success(answer: Answer) -> bytes:
+    """The content of an answer of status 200. Raises the error that any other one means."""
+    if answer.status != 200:
+        raise failure_of(answer)
+    return answer.content
+
+
+def failure_of(answer: Answer) -> SignalError:
+    """The error that an answer means: the service's own, TorchServe's, or that of a proxy in front."""
+    content = _json(answer.content)
+    if isinstance(content, dict):
+        if faults := _faults(content):
+            return _service_error(answer.status, faults)
+        if isinstance(content.get("type"), str) and isinstance(content.get("message"), str):
+            return _torchserve_error(answer.status, content["type"], content["message"])
+    return _bare_error(answer)
+
+
+# ---- results
+
+
+def _parse(model: type[R], content: bytes) -> R:
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the answer"
+        raise MalformedAnswer(f"{place}: {first['msg']}, got {_shown(content)}") from None
+
+
+def _check_symbols(predictions: Sequence[Prediction], symbols: Sequence[str]) -> None:
+    got = [prediction.symbol for prediction in predictions]
+    if got != list(symbols):
+        raise MalformedAnswer(f"expected predictions of {', '.join(symbols)}, got {', '.join(got) or 'none'}")
+
+
+# ---- errors
+
+
+def _service_error(status: int, faults: Sequence[Fault]) -> SignalError:
+    """faults: at least one. A code that this client does not know is told by its status."""
+    cls = _REFUSALS.get(faults[0].code) or _class_of(status)
+    more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
+    return cls(f"{faults[0]}{more}", status=status, code=faults[0].code, faults=faults)
+
+
+def _torchserve_error(status: int, type_: str, message: str) -> SignalError:
+    words = f"TorchServe: {message} (HTTP {status}, {type_})"
+    cls: Callable[..., SignalError]
+    match status, type_:
+        case _, "InvalidKeyException":
+            cls = NotAuthorised
+        case 404, _:
+            cls = EndpointNotFound
+        case 503, "ServiceUnavailableException":
+            cls = NoFreeWorker
+        case 503, _:
+            cls = PredictionFailed
+        case 500, _:
+            cls = WorkerDied
+        case _:
+            cls = _class_of(status)
+    return cls(words, status=status, code=type_)
+
+
+def _bare_error(answer: Answer) -> SignalError:
+    """An answer in nobody's form: TorchServe's empty 413, a proxy's page."""
+    status, shown = answer.status, _shown(answer.content)
+    match status:
+        case 401 | 403 | 407:
+            return NotAuthorised(
+                f"HTTP {status}: not authorised; give the proxy's credentials by headers=", status=status
+            )
+        case 404:
+            return EndpointNotFound(f"HTTP 404: no such address here: {shown}", status=status)
+        case 413:
+            return TooLarge(
+                "HTTP 413: the body is over the server's limit (max_request_size); send less", status=status
+            )
+    if 400 <= status < 600:
+        return _class_of(status)(f"HTTP {status}: {shown}", status=status)
+    return MalformedAnswer(f"expected HTTP 200 or an error, got HTTP {status}: {shown}")
+
+
+def _class_of(status: int) -> type[ErrorAnswer]:
+    return RequestRefused if 400 <= status < 500 else ServiceUnavailable
+
+
+def _faults(content: dict[str, Any]) -> list[Fault]:
+    """The faults of the service's error object, in its order; empty where this is none."""
+    listed = content.get("errors") or [content.get("error")]
+    try:
+        return [Fault.model_validate(entry) for entry in listed]
+    except (ValidationError, TypeError):
+        return []
+
+
+# ---- bytes
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+        return None
+
+
+def _shown(content: bytes) -> str:
+    """The start of a body, for messages: one line, printable."""
+    return repr(_text(content, 120)) if content else "an empty body"
+
+
+def _text(content: bytes, length: int) -> str:
+    text = content.decode("utf-8", errors="replace")
+    return text if len(text) <= length else text[:length] + "…"

@@ -1,0 +1,102 @@
+"""What a call gives back: frozen, typed, and tolerant of fields that a newer service adds."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+Direction = Literal["DOWN", "NEUTRAL", "UP"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+_SUM_TOLERANCE = 1e-5  # the service promises 1e-6; the rest is for whoever re-encoded it on the way
+
+
+class Result(BaseModel):
+    """Unknown fields are left out rather than refused: a newer service must not stop an older bot.
+
+    Generations, variants and warnings are plain strings for the same reason.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ModelAnswer(Result):
+    """What one model said. raw_logits: (3,), before the clamp, in the order DOWN, NEUTRAL, UP."""
+
+    generation: str
+    version: str
+    sha256: str
+    weight: Share
+    temperature: Finite
+    clamp: Finite
+    raw_logits: tuple[Finite, Finite, Finite]
+    clamped: bool
+    probabilities: Mapping[Direction, Share]
+
+
+class Pool(Result):
+    """How several models' probabilities became one."""
+
+    method: str
+    temperature: Finite
+
+
+class Prediction(Result):
+    """The answer to one window.
+
+    direction: the likeliest class.  confidence: its probability, from 1/3 to 1; how far such a number can be believed
+    is a property of the model over many bars (its bundle's report), not of one prediction.
+    as_of: closing time of the window's last bar, where the service was told or could derive it.
+    variant: what answered.  mode: what serving.yaml says for the symbol.  arm: the A/B arm where mode is "ab".
+    pool: only where more than one model answered.  warnings: names, in words by `explain`.
+    """
+
+    prediction_id: str
+    request_id: str | None = None
+    symbol: str
+    as_of: AwareDatetime | None = None
+    direction: Direction
+    confidence: Share
+    probabilities: Mapping[Direction, Share]
+    variant: str
+    mode: str
+    arm: str | None = None
+    degraded: bool = False
+    pool: Pool | None = None
+    models: tuple[ModelAnswer, ...]
+    warnings: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        """A bot spends money on this: an answer whose parts contradict each other is none."""
+        if set(self.probabilities) != set(get_args(Direction)):
+            raise ValueError(f"expected probabilities of {', '.join(get_args(Direction))}")
+        total = sum(self.probabilities.values())
+        if abs(total - 1) > _SUM_TOLERANCE:
+            raise ValueError(f"expected probabilities that sum to 1, got {total:.6g}")
+        top = max(self.probabilities.values())
+        if self.confidence != top or self.probabilities[self.direction] != top:
+            raise ValueError(f"expected the direction and confidence of the largest probability, {top:.6g}")
+        return self
+
+    def age(self, now: datetime | None = None) -> timedelta | None:
+        """How long ago the window's last bar closed; None without an as_of. now: aware, by default the present."""
+        return None if self.as_of is None else (now or datetime.now(UTC)) - self.as_of
+
+
+class Predictions(Result):
+    """The answer to a batch, in the order of its instances."""
+
+    predictions: tuple[Prediction, ...]
+
+
+class Readiness(Result):
+    """Whether every endpoint and symbol answers correctly right now. detail: the sidecar's own words."""
+
+    is_ready: bool
+    detail: str = ""
+
+    def __bool__(self) -> bool:
+        return self.is_ready

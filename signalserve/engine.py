@@ -1,0 +1,207 @@
+"""What runs a bundle: torch or ONNX Runtime, on the CPU or on a GPU, behind one interface.
+
+An engine checks that what goes in and what comes out is finite: ONNX Runtime's LSTM turns a NaN into plausible
+numbers. Every engine runs `pipeline.CalibratedModel`, as it is or exported.
+"""
+
+import abc
+import importlib.util
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from signalserve.bundle import Bundle
+from signalserve.errors import BundleError, EngineError, ModelOutputNotFinite
+
+EngineName = Literal["auto", "torch", "onnxruntime"]
+Windows = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Output:
+    """raw_logits, probabilities: each (batch, classes), float64.  finite: (batch,), False where a row is no answer."""
+
+    raw_logits: Floats
+    probabilities: Floats
+
+    @property
+    def finite(self) -> npt.NDArray[np.bool_]:
+        both = np.isfinite(self.raw_logits) & np.isfinite(self.probabilities)
+        return np.asarray(both.all(axis=1))
+
+
+class Engine(abc.ABC):
+    """Runs one bundle. `name` and `device` say what was really taken, not what was asked for."""
+
+    name: ClassVar[str]
+    device: str
+
+    def predict(self, windows: Windows) -> Output:
+        """windows: (batch, window, features), raw, finite. Raises ValueError on a non-finite window (the caller's
+        bug: requests are checked before), ModelOutputNotFinite when the model itself gives NaN or infinity."""
+        output = self.predict_rows(windows)
+        if not output.finite.all():
+            raise not_finite()
+        return output
+
+    def predict_rows(self, windows: Windows) -> Output:
+        """As predict, but a row that is not finite is only marked in `Output.finite`: its neighbours are answers."""
+        if not np.isfinite(windows).all():
+            raise ValueError(
+                "engine: expected finite windows, got NaN or infinity; check requests before they get here"
+            )
+        return self._run(windows)
+
+    @abc.abstractmethod
+    def _run(self, windows: Windows) -> Output: ...
+
+
+class TorchEngine(Engine):
+    name = "torch"
+
+    def __init__(self, bundle: Bundle, device: str) -> None:
+        """device: 'cpu' or 'cuda:N'. Raises EngineError where torch sees no such GPU."""
+        import torch
+
+        if device != "cpu" and not torch.cuda.is_available():
+            raise EngineError(f"device {device}: torch sees no GPU here; install the gpu extra, or set device: cpu")
+        # one thread: with torch's default on two cores this LSTM's p99 was 960 ms instead of 0.5 ms
+        torch.set_num_threads(1)
+        # tf32 keeps 10 bits of the mantissa: three digits, and the contract promises five
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        self.device = device
+        self._torch = torch
+        self._model = calibrated_model(bundle).to(device)
+
+    def _run(self, windows: Windows) -> Output:
+        with self._torch.inference_mode():
+            raw_logits, probabilities = self._model(
+                self._torch.from_numpy(np.require(windows, requirements="W")).to(self.device)
+            )
+            return Output(raw_logits.cpu().numpy(), probabilities.cpu().numpy())
+
+
+class OnnxEngine(Engine):
+    name = "onnxruntime"
+
+    def __init__(self, model: Path | bytes, device: str) -> None:
+        """model: an exported file or its bytes. Raises EngineError where ONNX Runtime did not take the device."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only: its warnings about CUDA go to stderr unasked
+        session = onnxruntime.InferenceSession(
+            model if isinstance(model, bytes) else str(model), options, providers=_providers(device)
+        )
+        taken = session.get_providers()[0]
+        # ONNX Runtime falls back to the CPU in silence
+        if device != "cpu" and taken != "CUDAExecutionProvider":
+            raise EngineError(
+                f"device {device}: ONNX Runtime took {taken} instead of CUDAExecutionProvider; "
+                "install the gpu extra (onnxruntime-gpu alone, not beside onnxruntime), or set device: cpu"
+            )
+        self.device = device
+        self._session = session
+
+    def _run(self, windows: Windows) -> Output:
+        raw_logits, probabilities = self._session.run(["raw_logits", "probabilities"], {"windows": windows})
+        return Output(raw_logits, probabilities)
+
+
+def not_finite() -> ModelOutputNotFinite:
+    return ModelOutputNotFinite("model", expected="finite logits", got="NaN or infinity from the network")
+
+
+def create_engine(bundle: Bundle, *, engine: EngineName, device: str, onnx: Path | None = None) -> Engine:
+    """The engine for a bundle.
+
+    engine: 'auto' takes ONNX Runtime where an exported file is at hand (2 × faster at batch 8 on a CPU core, see
+    bench/), else torch.  device: 'cpu', 'cuda:N' or 'auto' (the first GPU where the engine can use one).
+    onnx: the exported file, if there is one; without it 'onnxruntime' exports the bundle first.
+    """
+    if engine == "auto":
+        engine = "onnxruntime" if onnx is not None and _has("onnxruntime") else "torch"
+    if engine == "onnxruntime":
+        chosen = _onnx_device() if device == "auto" else device
+        return OnnxEngine(onnx if onnx is not None else onnx_bytes(bundle), chosen)
+    if engine == "torch":
+        return TorchEngine(bundle, _torch_device() if device == "auto" else device)
+    raise EngineError(f"engine: expected auto, torch or onnxruntime, got {engine!r}")
+
+
+def calibrated_model(bundle: Bundle) -> Any:
+    """The bundle's CalibratedModel with its weights, in evaluation mode, float32. Raises BundleError if they don't fit."""
+    import torch
+
+    from signalserve.network import build_network
+    from signalserve.pipeline import CalibratedModel, Calibration, Scaler
+
+    manifest = bundle.manifest
+    network = build_network(manifest.architecture)
+    try:
+        network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()})
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise BundleError(f"{bundle.path}: the weights do not fit the manifest's architecture: {reason}") from None
+    scaler = Scaler(np.asarray(manifest.scaler.mean), np.asarray(manifest.scaler.scale))
+    calibration = Calibration(manifest.calibration.clamp, manifest.calibration.temperature)
+    return CalibratedModel(network, scaler, calibration).eval()
+
+
+def onnx_bytes(bundle: Bundle) -> bytes:
+    """The bundle's CalibratedModel as an ONNX file: windows (batch, window, features) -> raw_logits, probabilities."""
+    import io
+
+    import torch
+
+    file = io.BytesIO()
+    example = torch.zeros(2, bundle.manifest.window, len(bundle.manifest.columns))
+    with warnings.catch_warnings():
+        # the TorchScript exporter is deprecated and used on purpose: it gives the same ONNX LSTM node in 0.3 s where
+        # the newer one takes 8 s; torch is pinned, and the result is compared with the golden window on every load
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            calibrated_model(bundle),
+            (example,),
+            file,  # type: ignore[arg-type]  # a buffer is documented and works
+            dynamo=False,
+            opset_version=17,
+            input_names=["windows"],
+            output_names=["raw_logits", "probabilities"],
+            dynamic_axes={name: {0: "batch"} for name in ("windows", "raw_logits", "probabilities")},
+        )
+    return file.getvalue()
+
+
+def _providers(device: str) -> list[Any]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    return [("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0), "use_tf32": "0"})]
+
+
+def _onnx_device() -> str:
+    import onnxruntime
+
+    return (
+        "cuda:0"
+        if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and _torch_device() != "cpu"
+        else "cpu"
+    )
+
+
+def _torch_device() -> str:
+    import torch
+
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def _has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None

@@ -1,0 +1,37 @@
+"""Pooling: several models' probabilities -> one forecast."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+PoolMethod = Literal["linear", "log"]
+
+# below the smallest probability that a clamp of 15 leaves (e^-30), and far above where log would reach -inf
+_FLOOR = 1e-300
+
+
+def pool(probabilities: Floats, weights: Floats, method: PoolMethod, temperature: float) -> Floats:
+    """Pool forecasts by their weights, then temper the pooled forecast.
+
+    probabilities: (models, batch, classes), each row summing to 1.  weights: (models,), non-negative, sum 1.
+    method: 'linear' averages probabilities, 'log' their logarithms (the normalised weighted geometric mean).
+    temperature: > 0; fitted to the pooled forecast, since a linear pool of calibrated forecasts is never calibrated
+    (Ranjan and Gneiting 2010, Combining probability forecasts).  Returns (batch, classes).
+    """
+    if not temperature > 0:
+        raise ValueError(f"pool temperature: expected a number above 0, got {temperature}")
+    if method == "linear":
+        pooled = np.log(np.maximum(np.tensordot(weights, probabilities, axes=1), _FLOOR))
+    elif method == "log":
+        pooled = np.tensordot(weights, np.log(np.maximum(probabilities, _FLOOR)), axes=1)
+    else:
+        raise ValueError(f"pool method: expected linear or log, got {method!r}")
+    return _softmax(pooled / temperature)
+
+
+def _softmax(logits: Floats) -> Floats:
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    normalised: Floats = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return normalised

@@ -1,0 +1,16 @@
+"""The environment variables by which the service's processes find each other. `signalserve serve` sets all of them."""
+
+SETTINGS_VARIABLE = "SIGNALSERVE_SETTINGS"
+"""Where serving.yaml is."""
+
+PROBE_VARIABLE = "SIGNALSERVE_PROBE_SECRET"
+"""What marks a request as a golden probe; made anew at each start."""
+
+ENGINE_VARIABLE = "SIGNALSERVE_ENGINE"
+"""auto, torch or onnxruntime."""
+
+DEVICE_VARIABLE = "SIGNALSERVE_DEVICE"
+"""auto (the GPU that TorchServe gives a worker, else the CPU), cpu or cuda:N."""
+
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Where the workers count, one file a process; the name is prometheus_client's."""

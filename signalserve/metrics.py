@@ -1,0 +1,179 @@
+"""What the workers count, and its one table.
+
+In the service prometheus_client runs in multiprocess mode: each worker writes to its own mmapped file in
+PROMETHEUS_MULTIPROC_DIR (1 µs a counter), and the sidecar adds the files up. Without that variable the same code counts
+in memory. Every label set exists at 0 from the start: `increase()` misses a series first seen at 1.
+
+Label values come from closed sets. A request that names no known symbol is counted under symbol "".
+"""
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from signalserve import CLASSES
+from signalserve.errors import request_error_codes
+from signalserve.invariants import RULES
+from signalserve.response import WARNINGS
+from signalserve.settings import Generation, Variant
+
+CONFIDENCE_EDGES = (0.35, 0.40, 0.45, 0.50, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.99, 1.00)
+"""For people to look at; 0.75 (where the bot trades) and 0.95 are exact. Statistics use the bundle's own bins."""
+
+LOGIT_EDGES = (-1e6, -1e4, -1e3, -100, -30, -15, -10, -3, -1, 0, 1, 3, 10, 15, 30, 100, 1e3, 1e4, 1e6)
+"""Symmetric and logarithmic: V6's unscaled logits reached 4 million, a healthy one stays within the clamp of 15."""
+
+LATENCY_EDGES = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+BATCH_EDGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+STAGES = ("read", "model", "respond", "total")
+
+
+class Metrics:
+    """The metrics of one endpoint's worker, or of a process that predicts without a server.
+
+    models: symbol -> the generations this endpoint serves.  variants: what may answer on it.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        models: Mapping[str, Iterable[Generation]],
+        variants: Iterable[Variant],
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        registry = registry if registry is not None else CollectorRegistry()
+        self._endpoint = endpoint
+        self._predictions = Counter(
+            "signalserve_predictions",
+            "Predictions answered, by what answered and the direction it said",
+            ["endpoint", "symbol", "variant", "direction"],
+            registry=registry,
+        )
+        self._confidence = Histogram(
+            "signalserve_confidence",
+            "Confidence of the answer: the largest probability, from 1/3 to 1",
+            ["endpoint", "symbol", "variant"],
+            buckets=CONFIDENCE_EDGES,
+            registry=registry,
+        )
+        self._logit = Histogram(
+            "signalserve_raw_logit",
+            "Raw logits of each model, before the clamp, all classes",
+            ["endpoint", "symbol", "generation"],
+            buckets=LOGIT_EDGES,
+            registry=registry,
+        )
+        self._errors = Counter(
+            "signalserve_errors", "Requests answered by an error, by its code", ["endpoint", "code"], registry=registry
+        )
+        self._warnings = Counter(
+            "signalserve_warnings",
+            "Predictions that carried a warning, by its kind",
+            ["endpoint", "symbol", "kind"],
+            registry=registry,
+        )
+        self._latency = Histogram(
+            "signalserve_latency_seconds",
+            "Time in the worker, by stage; total is the whole of a batch",
+            ["endpoint", "stage"],
+            buckets=LATENCY_EDGES,
+            registry=registry,
+        )
+        self._batch = Histogram(
+            "signalserve_batch_size",
+            "Windows computed together, over all requests of a batch",
+            ["endpoint"],
+            buckets=BATCH_EDGES,
+            registry=registry,
+        )
+        self._broken = Gauge(
+            "signalserve_invariant_broken",
+            "1 while a hard invariant is broken over the last five predictions of a model",
+            ["endpoint", "symbol", "generation", "invariant"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._bundle = Gauge(
+            "signalserve_bundle_info",
+            "1 for each bundle in force; sha256 of its manifest, and the engine and device that run it",
+            ["endpoint", "symbol", "generation", "version", "sha256", "engine", "device"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._skill = Gauge(
+            "signalserve_model_accuracy_over_majority",
+            "Accuracy on unseen bars when the bundle was made, minus that of always saying the commonest class",
+            ["symbol", "generation"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._config_valid = Gauge(
+            "signalserve_config_valid",
+            "0 while serving.yaml does not validate and the last good one is in force",
+            ["endpoint"],
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self._config_hash = Gauge(
+            "signalserve_config_hash",
+            "The first 48 bits of the sha256 of the serving.yaml in force: all endpoints must agree",
+            ["endpoint"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._start_at_zero(models, tuple(variants))
+
+    def _start_at_zero(self, models: Mapping[str, Iterable[Generation]], variants: tuple[Variant, ...]) -> None:
+        for symbol, generations in models.items():
+            for variant in variants:
+                self._confidence.labels(self._endpoint, symbol, variant)
+                for direction in CLASSES:
+                    self._predictions.labels(self._endpoint, symbol, variant, direction)
+            for generation in generations:
+                self._logit.labels(self._endpoint, symbol, generation)
+                for rule in RULES:
+                    self._broken.labels(self._endpoint, symbol, generation, rule)
+            for kind in WARNINGS:
+                self._warnings.labels(self._endpoint, symbol, kind)
+        for code in request_error_codes():
+            self._errors.labels(self._endpoint, code)
+        for stage in STAGES:
+            self._latency.labels(self._endpoint, stage)
+        self._batch.labels(self._endpoint)
+
+    def predicted(
+        self, symbol: str, variant: Variant, direction: str, confidence: float, warnings: Iterable[str]
+    ) -> None:
+        self._predictions.labels(self._endpoint, symbol, variant, direction).inc()
+        self._confidence.labels(self._endpoint, symbol, variant).observe(confidence)
+        for kind in warnings:
+            self._warnings.labels(self._endpoint, symbol, kind).inc()
+
+    def logits(self, symbol: str, generation: Generation, raw_logits: Iterable[float]) -> None:
+        histogram = self._logit.labels(self._endpoint, symbol, generation)
+        for logit in raw_logits:
+            histogram.observe(logit)
+
+    def invariants(self, symbol: str, generation: Generation, broken: frozenset[str]) -> None:
+        for rule in RULES:
+            self._broken.labels(self._endpoint, symbol, generation, rule).set(rule in broken)
+
+    def failed(self, code: str) -> None:
+        self._errors.labels(self._endpoint, code).inc()
+
+    def took(self, stage: str, seconds: float) -> None:
+        self._latency.labels(self._endpoint, stage).observe(seconds)
+
+    def batch(self, windows: int) -> None:
+        self._batch.labels(self._endpoint).observe(windows)
+
+    def bundle(self, symbol: str, generation: Generation, version: str, sha256: str, engine: str, device: str) -> None:
+        self._bundle.labels(self._endpoint, symbol, generation, version, sha256, engine, device).set(1)
+
+    def skill(self, symbol: str, generation: Generation, accuracy_over_majority: float) -> None:
+        self._skill.labels(symbol, generation).set(accuracy_over_majority)
+
+    def config(self, sha256: str, *, valid: bool) -> None:
+        self._config_valid.labels(self._endpoint).set(valid)
+        self._config_hash.labels(self._endpoint).set(int(sha256[:12], 16))

@@ -1,0 +1,90 @@
+"""The data's way: raw features -> scale -> network -> clamp -> temperature -> softmax -> probabilities.
+
+This is the one place where that order stands. The engines run this module, the ONNX files are exported from it, the
+calibration reads its logits, and the tests compare it with a float64 reference that shares no code with it.
+
+The scaling and everything after the network are computed in float64: a BTC price near 100,000 loses 0.004 USD to
+float32, and nothing of what follows the network costs any time.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """A fitted StandardScaler: mean and scale, each of shape (features,), in the features' own units; scale > 0."""
+
+    mean: npt.NDArray[np.float64]
+    scale: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.mean.shape != self.scale.shape or self.mean.ndim != 1:
+            raise ValueError(f"scaler: expected two arrays of one length, got {self.mean.shape} and {self.scale.shape}")
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.scale).all() and (self.scale > 0).all()):
+            raise ValueError("scaler: expected finite means and scales above 0 (a constant column has scale 1)")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What happens to a logit: clamped to ±clamp (15: three e-folds past one-class certainty), divided by temperature."""
+
+    clamp: float
+    temperature: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.clamp) and self.clamp > 0):
+            raise ValueError(f"clamp: expected a finite number above 0, got {self.clamp}")
+        if not (np.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"temperature: expected a finite number above 0, got {self.temperature}")
+
+
+def clamp_logits(raw_logits: Tensor, limit: float) -> Tensor:
+    """Limit logits to ±limit. raw_logits: (batch, classes). Two that both exceed the limit tie there."""
+    return raw_logits.clamp(-limit, limit)
+
+
+def temper(logits: Tensor, temperature: float) -> Tensor:
+    """Divide logits by a temperature: above 1 lowers confidence, the argmax stays.
+
+    logits: (batch, classes), finite.  temperature: > 0, no unit.  Returns (batch, classes).
+    Raises ValueError if temperature <= 0.  Source: Guo et al. 2017, On Calibration of Modern Neural Networks, 4.2.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature: expected a number above 0, got {temperature}")
+    return logits / temperature
+
+
+def probabilities_of(raw_logits: Tensor, calibration: Calibration) -> Tensor:
+    """raw_logits: (batch, classes) -> probabilities (batch, classes), float64: clamp, temperature, softmax."""
+    clamped = clamp_logits(raw_logits.double(), calibration.clamp)
+    return torch.softmax(temper(clamped, calibration.temperature), dim=-1)
+
+
+class CalibratedModel(nn.Module):
+    """A network with the scaler before it and the calibration after it."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, network: nn.Module, scaler: Scaler, calibration: Calibration) -> None:
+        super().__init__()
+        self.network = network
+        self.calibration = calibration
+        self.register_buffer("mean", torch.as_tensor(scaler.mean, dtype=torch.float64))
+        self.register_buffer("scale", torch.as_tensor(scaler.scale, dtype=torch.float64))
+
+    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """windows: (batch, window, features), raw, float32 or float64.
+
+        Returns raw logits (batch, classes) as the network gave them and probabilities (batch, classes), both float64.
+        """
+        scaled = (windows.double() - self.mean) / self.scale  # (batch, window, features)
+        network_dtype = next(self.network.parameters()).dtype
+        raw_logits = cast(Tensor, self.network(scaled.to(network_dtype))).double()  # (batch, classes)
+        return raw_logits, probabilities_of(raw_logits, self.calibration)

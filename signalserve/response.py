@@ -1,0 +1,114 @@
+"""Decision + predictions -> the JSON that the bot reads. Strict JSON: never NaN, never Infinity."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from signalserve import CLASSES
+from signalserve.bundle import Manifest
+from signalserve.errors import RequestError
+from signalserve.invariants import RULES
+from signalserve.routing import Decision
+from signalserve.settings import Generation
+
+Floats = npt.NDArray[np.float64]
+
+WARNINGS = (
+    "clamped",  # a raw logit of an answering model lay beyond the clamp
+    "clamp_tie",  # two did: which class is largest is arbitrary
+    "features_off_scale",  # more than a third of the columns beyond 10 standard deviations
+    "stale_input",  # as_of older than three intervals
+    "uncalibrated_weights",  # the pool's temperature was fitted for other weights
+    "failed_gates",  # a bundle that did not pass its quality gates answers
+    "degraded",  # another arm answered than the one that should have
+    *(f"invariant_{rule}" for rule in RULES),  # broken over the last five predictions of an answering model
+)
+
+
+@dataclass(frozen=True)
+class ModelAnswer:
+    """What one model said of one window. raw_logits, probabilities: (classes,), float64, finite."""
+
+    generation: Generation
+    manifest: Manifest
+    sha256: str
+    weight: float
+    raw_logits: Floats
+    probabilities: Floats
+    clamped: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        calibration = self.manifest.calibration
+        return {
+            "generation": self.generation,
+            "version": self.manifest.version,
+            "sha256": self.sha256,
+            "weight": self.weight,
+            "temperature": calibration.temperature,
+            "clamp": calibration.clamp,
+            "raw_logits": self.raw_logits.tolist(),
+            "clamped": self.clamped,
+            "probabilities": by_class(self.probabilities),
+        }
+
+
+def prediction(
+    *,
+    prediction_id: str,
+    request_id: str | None,
+    symbol: str,
+    as_of_ms: int | None,
+    decision: Decision,
+    probabilities: Floats,
+    answers: Sequence[ModelAnswer],
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """The contract's response. probabilities: (classes,), of the answer as a whole."""
+    top = int(probabilities.argmax())
+    content: dict[str, Any] = {
+        "prediction_id": prediction_id,
+        "request_id": request_id,
+        "symbol": symbol,
+        "as_of": iso(as_of_ms),
+        "direction": CLASSES[top],
+        "confidence": float(probabilities[top]),
+        "probabilities": by_class(probabilities),
+        "variant": decision.variant,
+        "mode": decision.mode,
+        "arm": decision.arm,
+        "degraded": False,
+    }
+    if len(answers) > 1:
+        content["pool"] = {"method": decision.pool.method, "temperature": decision.pool.temperature}
+    content["models"] = [answer.as_dict() for answer in answers]
+    content["warnings"] = list(warnings)
+    return content
+
+
+def by_class(probabilities: Floats) -> dict[str, float]:
+    return dict(zip(CLASSES, probabilities.tolist(), strict=True))
+
+
+def iso(time_ms: int | None) -> str | None:
+    """Milliseconds since the epoch as the contract writes times: 2026-11-24T10:15:00Z."""
+    if time_ms is None:
+        return None
+    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    return moment.isoformat(timespec="seconds" if time_ms % 1000 == 0 else "milliseconds").replace("+00:00", "Z")
+
+
+def error_body(errors: Sequence[RequestError]) -> dict[str, Any]:
+    """The contract's error object: the first fault, and all of them where there are several."""
+    content: dict[str, Any] = {"error": errors[0].as_dict()}
+    if len(errors) > 1:
+        content["errors"] = [error.as_dict() for error in errors]
+    return content
+
+
+def encode(content: object) -> bytes:
+    return orjson.dumps(content)
