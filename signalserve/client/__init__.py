@@ -53,11 +53,12 @@ from signalserve.client.errors import (
 )
 from signalserve.client.explanations import explain
 from signalserve.client.requests import Instance
-from signalserve.client.results import Direction, ModelAnswer, Pool, Prediction, Readiness
+from signalserve.client.results import DIRECTIONS, Direction, ModelAnswer, Pool, Prediction, Readiness
 from signalserve.client.retries import Retries
 from signalserve.client.sync import SignalClient
 
 __all__ = [
+    "DIRECTIONS",
     "AsyncSignalClient",
     "BadCandles",
     "BadContentType",

@@ -56,11 +56,11 @@ class SignalError(SignalserveError):
     attempts: int = 0
 
 
-class InvalidInput(SignalError, ValueError):  # noqa: N818 - the tree above reads better without nine Errors in it
+class InvalidInput(SignalError, ValueError):
     """The client itself refused an argument; nothing was sent."""
 
 
-class ErrorAnswer(SignalError):  # noqa: N818
+class ErrorAnswer(SignalError):
     """The service, TorchServe or a proxy answered with an HTTP error.
 
     status: the HTTP status.  faults: all the service's own faults, the first one first; empty where another answered.
@@ -242,7 +242,7 @@ class WorkerDied(ServiceUnavailable):
     """The worker died or ran past its response timeout while it had the request; it is back in about 2 s."""
 
 
-class NoAnswer(SignalError):  # noqa: N818
+class NoAnswer(SignalError):
     """Nothing came back. Whether the service saw the request is unknown; a prediction has no other effect."""
 
     is_transient = True
@@ -256,7 +256,7 @@ class TimedOut(NoAnswer):
     """A phase of the request took longer than `timeout`, or all attempts together longer than `Retries.total_s`."""
 
 
-class MalformedAnswer(SignalError):  # noqa: N818
+class MalformedAnswer(SignalError):
     """An answer that is not JSON, not this service's contract, or not about what was asked."""
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from signalserve.candles import Candles, last, to_rows
 from signalserve.client.errors import InvalidInput
-from signalserve.client.responses import Answer, read_ping, read_prediction, read_predictions, read_readiness
+from signalserve.client.responses import Answer, read_ping, read_prediction, read_predictions, read_readiness, success
 from signalserve.client.results import Prediction, Readiness
 
 T = TypeVar("T")
@@ -117,6 +117,11 @@ def windows(
         return read_predictions(answer, symbols)
 
     return Call("POST", _path(endpoint), read, request_id, content, headers)
+
+
+def raw(call: Call[Any]) -> Call[bytes]:
+    """The same request, whose result is the answer's bytes as they came."""
+    return Call(call.method, call.url, success, call.request_id, call.content, call.headers, call.is_retried)
 
 
 def ping() -> Call[bool]:

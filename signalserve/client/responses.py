@@ -61,10 +61,13 @@ def read_ping(answer: Answer) -> bool:
 
 
 def read_readiness(answer: Answer) -> Readiness:
-    """The sidecar's /ready: 200 or 503."""
-    if answer.status not in (200, 503):
-        raise failure_of(answer)
-    return Readiness(is_ready=answer.status == 200, detail=_text(answer.content, 2000))
+    """The sidecar's /ready, whose 503 is an answer like its 200. Raises the error that any other answer means."""
+    try:
+        return Readiness.model_validate_json(answer.content)
+    except ValidationError as error:
+        if answer.status == 200:
+            raise _malformed(answer.content, error) from None
+        raise failure_of(answer) from None
 
 
 def success(answer: Answer) -> bytes:
@@ -92,9 +95,13 @@ def _parse(model: type[R], content: bytes) -> R:
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the answer"
-        raise MalformedAnswer(f"{place}: {first['msg']}, got {_shown(content)}") from None
+        raise _malformed(content, error) from None
+
+
+def _malformed(content: bytes, error: ValidationError) -> MalformedAnswer:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the answer"
+    return MalformedAnswer(f"{place}: {first['msg']}, got {_shown(content)}")
 
 
 def _check_symbols(predictions: Sequence[Prediction], symbols: Sequence[str]) -> None:
@@ -176,9 +183,7 @@ def _json(content: bytes) -> Any:
 
 def _shown(content: bytes) -> str:
     """The start of a body, for messages: one line, printable."""
-    return repr(_text(content, 120)) if content else "an empty body"
-
-
-def _text(content: bytes, length: int) -> str:
-    text = content.decode("utf-8", errors="replace")
-    return text if len(text) <= length else text[:length] + "…"
+    if not content:
+        return "an empty body"
+    text = content[:120].decode("utf-8", errors="replace")
+    return repr(text) + ("…" if len(content) > 120 else "")

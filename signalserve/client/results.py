@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 Direction = Literal["DOWN", "NEUTRAL", "UP"]
+DIRECTIONS: Final[tuple[Direction, ...]] = ("DOWN", "NEUTRAL", "UP")
+"""The one order used everywhere, of raw logits too."""
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -71,8 +74,8 @@ class Prediction(Result):
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
         """A bot spends money on this: an answer whose parts contradict each other is none."""
-        if set(self.probabilities) != set(get_args(Direction)):
-            raise ValueError(f"expected probabilities of {', '.join(get_args(Direction))}")
+        if set(self.probabilities) != set(DIRECTIONS):
+            raise ValueError(f"expected probabilities of {', '.join(DIRECTIONS)}")
         total = sum(self.probabilities.values())
         if abs(total - 1) > _SUM_TOLERANCE:
             raise ValueError(f"expected probabilities that sum to 1, got {total:.6g}")
@@ -93,10 +96,13 @@ class Predictions(Result):
 
 
 class Readiness(Result):
-    """Whether every endpoint and symbol answers correctly right now. detail: the sidecar's own words."""
+    """Whether every endpoint and symbol answers correctly right now; true in an `if` where it is.
 
-    is_ready: bool
-    detail: str = ""
+    not_ready: endpoint and symbol, as the sidecar names them -> why not.
+    """
+
+    ready: bool
+    not_ready: Mapping[str, str] = {}
 
     def __bool__(self) -> bool:
-        return self.is_ready
+        return self.ready

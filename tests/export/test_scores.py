@@ -1,0 +1,133 @@
+"""Figures against references that share no code with them, and the laws they obey."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, log_loss
+
+from export.scores import (
+    baselines,
+    brier_scores,
+    calibration_error,
+    class_shares,
+    log_losses,
+    mean_and_error,
+    null_calibration_error,
+    score,
+    skill,
+)
+
+
+def forecasts(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Forecasts that are calibrated by construction: labels are drawn from them."""
+    random = np.random.default_rng(seed)
+    probabilities = random.dirichlet([2.0, 3.0, 2.5], size=n)
+    labels = (random.random((n, 1)) > probabilities.cumsum(axis=1)).sum(axis=1).clip(max=2)
+    return probabilities, labels
+
+
+def test_the_figures_are_scikit_learns() -> None:
+    probabilities, labels = forecasts(500)
+    scores = score(probabilities, labels, horizon=15)
+    assert scores.nll == pytest.approx(log_loss(labels, probabilities), abs=1e-12)
+    assert scores.confusion == confusion_matrix(labels, probabilities.argmax(axis=1)).tolist()
+    assert scores.accuracy == np.trace(scores.confusion) / 500
+
+
+def test_brier_runs_from_right_to_wrong() -> None:
+    certain = np.array([[1.0, 0.0, 0.0]])
+    assert brier_scores(certain, np.array([0])).tolist() == [0.0]
+    assert brier_scores(certain, np.array([2])).tolist() == [2.0]
+    assert brier_scores(np.full((1, 3), 1 / 3), np.array([1])) == pytest.approx(2 / 3)
+
+
+def test_an_impossible_outcome_costs_much_and_not_infinity() -> None:
+    assert log_losses(np.array([[1.0, 0.0, 0.0]]), np.array([1])) == pytest.approx(34.54, abs=0.01)
+
+
+def test_nobody_beats_the_true_probabilities_on_average() -> None:
+    probabilities, labels = forecasts(20_000)
+    sharper = probabilities**2 / (probabilities**2).sum(axis=1, keepdims=True)
+    for losses in (log_losses, brier_scores):
+        assert losses(probabilities, labels).mean() < losses(sharper, labels).mean()
+
+
+def test_a_calibrated_model_shows_the_null_value_and_an_overconfident_one_more() -> None:
+    probabilities, labels = forecasts(5000)
+    hits = probabilities.argmax(axis=1) == labels
+    confidence = probabilities.max(axis=1)
+    null = null_calibration_error(confidence, horizon=1)
+    assert calibration_error(confidence, hits) == pytest.approx(null, abs=null)
+    assert calibration_error(confidence**0.3, hits) > 10 * null
+
+
+def test_labels_that_overlap_raise_the_null_value() -> None:
+    confidence = np.sort(forecasts(5000)[0].max(axis=1))  # neighbours alike, as in a stream
+    apart, overlapping = (null_calibration_error(confidence, horizon) for horizon in (1, 15))
+    assert overlapping > 2 * apart > 0
+
+
+def test_calibration_error_of_certain_forecasts_is_the_share_of_misses() -> None:
+    hits = np.arange(100) % 4 != 0
+    assert calibration_error(np.ones(100), hits) == pytest.approx(0.25)
+
+
+def test_baselines_come_from_the_training_shares_alone() -> None:
+    shares = np.array([0.2, 0.3, 0.5])
+    labels = np.array([2, 2, 1, 0])
+    found = baselines(shares, labels)
+    assert (found["majority_class"], found["majority_accuracy"]) == ("UP", 0.5)
+    assert found["base_rate_nll"] == pytest.approx(-np.log([0.5, 0.5, 0.3, 0.2]).mean())
+    assert found["base_rate_brier"] == pytest.approx(((shares - np.eye(3)[labels]) ** 2).sum(axis=1).mean())
+
+
+def test_the_base_rate_forecast_has_no_skill() -> None:
+    _, labels = forecasts(3000)
+    shares = class_shares(labels)
+    found = skill(np.tile(shares, (3000, 1)), labels, shares)
+    assert found["nll_gain"] == {"mean": 0.0, "standard_error": 0.0}
+
+
+def test_up_or_down_ignores_what_is_said_of_neutral() -> None:
+    labels = np.array([0, 1, 2] * 100)
+    probabilities = np.array([[0.2, 0.7, 0.1], [0.1, 0.1, 0.8], [0.1, 0.7, 0.2]] * 100)
+    found = skill(probabilities, labels, np.full(3, 1 / 3))["up_or_down"]
+    assert (found["n"], found["accuracy"]) == (200, 1.0)
+
+
+def test_the_error_of_independent_values_is_the_textbooks() -> None:
+    values = np.random.default_rng(1).normal(size=30_000)
+    mean, error = mean_and_error(values)
+    assert mean == values.mean()
+    assert error == pytest.approx(1 / np.sqrt(30_000), rel=0.35)  # a standard deviation from 30 blocks
+
+
+def test_the_error_of_dependent_values_is_larger() -> None:
+    values = np.repeat(np.random.default_rng(1).normal(size=3_000), 100)
+    _, error = mean_and_error(values)
+    assert error is not None
+    assert error > 5 * values.std() / np.sqrt(len(values))
+
+
+def test_too_few_values_have_no_error() -> None:
+    assert mean_and_error(np.arange(59.0)) == (29.0, None)
+
+
+def test_scores_are_strict_json() -> None:
+    probabilities, labels = forecasts(50)
+    assert json.loads(json.dumps(score(probabilities, labels, 15).as_dict(), allow_nan=False))["n"] == 50
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "words"),
+    [
+        ([[0.5, 0.5]], [0], r"\(n, 3\)"),
+        ([[0.5, 0.5, 0.5]], [0], "sum to 1"),
+        ([[0.5, 0.25, 0.25]], [3], "expected 0, 1, 2"),
+        ([[0.5, 0.25, 0.25]], [-1], "expected 0, 1, 2"),
+    ],
+)
+def test_wrong_input_is_refused_in_words(probabilities: list[list[float]], labels: list[int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        score(np.array(probabilities), np.array(labels), 15)

@@ -1,0 +1,138 @@
+"""Tiny model stores, requests that fit them, and settings, for every test that needs a whole bundle."""
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from signalserve.bundle import ScalerValues, write_bundle
+from signalserve.candles import Candles, to_rows
+from signalserve.demo import demo_candles
+from signalserve.features import COLUMNS, MIN_CANDLES, WARM_UP, compute_features
+from signalserve.golden import golden_answer
+from signalserve.network import LstmConfig, architecture_of, build_network
+from signalserve.pipeline import CalibratedModel, Calibration, Scaler
+
+BTC, ETH, SOL = "BTC-USD", "ETH-USD", "SOL-USD"
+LAST_BAR_MS = 1_764_000_000_000  # 2025-11-24T16:00:00Z, the opening of the last generated bar
+AS_OF = "2025-11-24T16:01:00Z"  # when it closed
+
+
+def write_store(
+    root: Path,
+    symbols: Sequence[str] = (BTC,),
+    generations: Sequence[str] = ("v6_fixed", "v8"),
+    **options: Any,
+) -> Path:
+    """A model store with one version of each generation and symbol under root/bundles; options as in write_model."""
+    for symbol in symbols:
+        for generation in generations:
+            write_model(root, generation, symbol, **options)
+    return root
+
+
+def write_model(
+    root: Path,
+    generation: str = "v8",
+    symbol: str = BTC,
+    *,
+    version: str = "1",
+    hidden: int = 8,
+    layers: int = 2,
+    attention: bool | None = None,  # by default as in the reference models: v8 has it
+    columns: Sequence[str] = COLUMNS,
+    mean: Sequence[float] | None = None,  # by default of the generated candles' features
+    scale: Sequence[float] | None = None,
+    temperature: float = 2.0,
+    clamp: float = 15.0,
+    interval_ms: int = 60_000,
+    gain: float = 10.0,  # of the head: fresh weights alone give logits near 0
+    seed: int | None = None,
+    edit: Callable[[dict[str, torch.Tensor]], object] = lambda weights: None,
+    **fields: Any,  # further fields of the manifest, such as report or gates
+) -> Path:
+    """One bundle under root/bundles; returns its folder. edit: may change the weights in place before they are kept."""
+    config = LstmConfig(len(columns), hidden, layers, generation == "v8" if attention is None else attention)
+    torch.manual_seed(sum(map(ord, generation + symbol + version)) if seed is None else seed)
+    network = build_network(architecture_of(config))
+    with torch.no_grad():
+        network.head.weight.mul_(gain)
+        edit(network.state_dict())
+    default_mean, default_scale = scaler_of(symbol, tuple(columns))
+    scaler = ScalerValues(
+        mean=list(default_mean if mean is None else mean), scale=list(default_scale if scale is None else scale)
+    )
+    weights = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
+    model = CalibratedModel(
+        network, Scaler(np.array(scaler.mean), np.array(scaler.scale)), Calibration(clamp, temperature)
+    ).double()
+    span = {"start": "2025-05-04T15:33:00Z", "end": "2025-05-05T15:33:00Z", "bars": 1441}
+    manifest = {
+        "generation": generation,
+        "symbol": symbol,
+        "version": version,
+        "architecture": architecture_of(config),
+        "columns": list(columns),
+        "window": 60,
+        "interval_ms": interval_ms,
+        "labels": {"horizon_bars": 15, "neutral_band": 1e-3},
+        "scaler": scaler,
+        "calibration": {"clamp": clamp, "temperature": temperature, "method": "by hand"},
+        "spans": {"train": span, "calibration": span, "test": span},
+        "provenance": {},
+        "report": {},
+        "golden": golden_answer(model, scaler, 60),
+        **fields,
+    }
+    return write_bundle(root / "bundles", manifest, weights, {})
+
+
+@functools.cache
+def scaler_of(symbol: str, columns: tuple[str, ...] = COLUMNS) -> tuple[list[float], list[float]]:
+    """Means and scales of the features of generated candles; of columns that candles do not give, 0 and 1."""
+    features = compute_features(candles(symbol, 3000))[WARM_UP:]
+    means, scales = dict(zip(COLUMNS, features.mean(0), strict=True)), dict(zip(COLUMNS, features.std(0), strict=True))
+    return [float(means.get(name, 0.0)) for name in columns], [float(scales.get(name, 1.0)) for name in columns]
+
+
+def candles(symbol: str = BTC, n: int = MIN_CANDLES) -> Candles:
+    """Generated bars that always end at LAST_BAR_MS."""
+    return demo_candles(symbol, n, end_ms=LAST_BAR_MS)
+
+
+def raw_window(symbol: str = BTC, seed: int = 0, columns: tuple[str, ...] = COLUMNS) -> np.ndarray:
+    """(60, features) float32 on the models' scale: one standard deviation of noise around the means."""
+    mean, scale = scaler_of(symbol, columns)
+    noise = np.random.default_rng(seed).normal(size=(60, len(columns)))
+    return (np.array(mean) + noise * np.array(scale)).astype(np.float32)
+
+
+def by_name(window: np.ndarray, columns: Sequence[str] = COLUMNS) -> dict[str, list[float]]:
+    return {column: window[:, i].tolist() for i, column in enumerate(columns)}
+
+
+def request_body(symbol: str = BTC, seed: int = 0, **fields: Any) -> dict[str, Any]:
+    """A right request, features by name; fields are added, or take the place of what is there."""
+    return {"symbol": symbol, "features": by_name(raw_window(symbol, seed)), **fields}
+
+
+def candles_body(symbol: str = BTC, n: int = MIN_CANDLES, **fields: Any) -> dict[str, Any]:
+    return {"symbol": symbol, "candles": to_rows(candles(symbol, n)), **fields}
+
+
+def npy_bytes(array: np.ndarray, **options: Any) -> bytes:
+    import io
+
+    file = io.BytesIO()
+    np.save(file, array, **options)
+    return file.getvalue()
+
+
+def write_settings(path: Path, content: Mapping[str, Any] | str = "") -> Path:
+    """A serving.yaml (JSON is YAML); the empty file means every default."""
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
