@@ -128,7 +128,8 @@ def _pack(endpoint: str, content: Path, scratch: Path, store: Path) -> None:
             export_path=str(scratch),
         )
     )
-    os.replace(shutil.move(scratch / f"{endpoint}.mar", store / f".{endpoint}.mar.new"), store / f"{endpoint}.mar")
+    # the scratch folder may be on another disk: copy beside the old archive first, then take its place as a whole
+    Path(shutil.move(scratch / f"{endpoint}.mar", store / f".{endpoint}.mar.new")).replace(store / f"{endpoint}.mar")
 
 
 def _write(path: Path, text: str) -> None:

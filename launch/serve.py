@@ -64,7 +64,8 @@ def _serve(args: argparse.Namespace, folder: Path, supervisor: Supervisor, start
     supervisor.start(Child("the sidecar", _sidecar(args, ports), environment, restart=True))
     _wait_until_ready(ports, supervisor)
     say(
-        f"signalserve answers correctly on every endpoint and symbol, {time.monotonic() - started:.1f} s after its start\n"
+        "signalserve answers correctly on every endpoint and symbol, "
+        f"{time.monotonic() - started:.1f} s after its start\n"
     )
     _show(args, ports, manifests, folder)
     while True:

@@ -1,5 +1,6 @@
 """Processes that belong together: started, watched and stopped as one."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -50,14 +51,10 @@ class Child:
         """Wait until the deadline, then end the whole session, whatever is left in it."""
         if self.process is None:
             return
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            pass
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
 
 

@@ -9,7 +9,6 @@ Nothing here is a pickle and nothing read here can execute. A version is written
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -115,9 +114,12 @@ class Manifest(Strict):
 
     @property
     def accuracy_over_majority(self) -> float | None:
-        """Accuracy on unseen bars less that of always saying the commonest class; None where it was not measured."""
+        """Accuracy on unseen bars less the share of their commonest class; None where it was not measured.
+
+        The commonest class is known only afterwards: the strictest of the baselines that know nothing of a window.
+        """
         try:
-            return float(self.report["accuracy"] - self.report["baselines"]["majority_accuracy"])
+            return float(self.report["accuracy"] - max(self.report["base_rates"].values()))
         except (KeyError, TypeError):
             return None
 
@@ -235,7 +237,7 @@ def write_bundle(root: Path, manifest: Mapping[str, Any], weights: Mapping[str, 
         files = {name: sha256_of(staging / name) for name in (WEIGHTS, REFERENCE)}
         whole = Manifest.model_validate({**manifest, "files": files})
         (staging / MANIFEST).write_text(whole.model_dump_json(indent=1) + "\n")
-        os.rename(staging, folder)
+        staging.rename(folder)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

@@ -9,7 +9,7 @@ import importlib.util
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from signalserve.bundle import Bundle
 from signalserve.errors import BundleError, EngineError, ModelOutputNotFinite
 
-EngineName = Literal["auto", "torch", "onnxruntime"]
+
 Windows = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
@@ -120,7 +120,7 @@ def not_finite() -> ModelOutputNotFinite:
     return ModelOutputNotFinite("model", expected="finite logits", got="NaN or infinity from the network")
 
 
-def create_engine(bundle: Bundle, *, engine: EngineName, device: str, onnx: Path | None = None) -> Engine:
+def create_engine(bundle: Bundle, *, engine: str, device: str, onnx: Path | None = None) -> Engine:
     """The engine for a bundle.
 
     engine: 'auto' takes ONNX Runtime where an exported file is at hand (2 × faster at batch 8 on a CPU core, see
@@ -138,7 +138,7 @@ def create_engine(bundle: Bundle, *, engine: EngineName, device: str, onnx: Path
 
 
 def calibrated_model(bundle: Bundle) -> Any:
-    """The bundle's CalibratedModel with its weights, in evaluation mode, float32. Raises BundleError if they don't fit."""
+    """The bundle's CalibratedModel, in evaluation mode, float32. Raises BundleError where the weights don't fit."""
     import torch
 
     from signalserve.network import build_network

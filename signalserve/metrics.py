@@ -103,7 +103,7 @@ class Metrics:
         )
         self._skill = Gauge(
             "signalserve_model_accuracy_over_majority",
-            "Accuracy on unseen bars when the bundle was made, minus that of always saying the commonest class",
+            "Accuracy on unseen bars when the bundle was made, less the share of their commonest class",
             ["symbol", "generation"],
             registry=registry,
             multiprocess_mode="livemax",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from signalserve.bundle import Bundle, load_bundle, newest_bundles, sha256_of
-from signalserve.engine import Engine, EngineName, create_engine
+from signalserve.engine import Engine, create_engine
 from signalserve.errors import BundleError, ConfigError
 from signalserve.golden import golden_mismatch, golden_window
 from signalserve.invariants import InvariantWatch
@@ -42,7 +42,7 @@ Models = Mapping[str, Mapping[Generation, Model]]
 
 
 def load_models(
-    root: Path, generations: Sequence[Generation], settings: Settings, *, engine: EngineName, device: str
+    root: Path, generations: Sequence[Generation], settings: Settings, *, engine: str, device: str
 ) -> tuple[Models, dict[str, SymbolSchema]]:
     """Every symbol's models of these generations and what their windows must hold.
 
@@ -127,7 +127,7 @@ def _exported(root: Path) -> dict[str, Path]:
     return files
 
 
-def _ready(bundle: Bundle, schema: SymbolSchema, engine: EngineName, device: str, onnx: Path | None) -> Model:
+def _ready(bundle: Bundle, schema: SymbolSchema, engine: str, device: str, onnx: Path | None) -> Model:
     manifest = bundle.manifest
     running = create_engine(bundle, engine=engine, device=device, onnx=onnx)
     output = running.predict(golden_window(manifest.scaler, manifest.window)[None])

@@ -32,7 +32,10 @@ class Scaler:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What happens to a logit: clamped to ±clamp (15: three e-folds past one-class certainty), divided by temperature."""
+    """What happens to a logit: it is clamped to ±clamp, then divided by the temperature.
+
+    The usual clamp is 15: e^-30 is less than float32 can tell from 0 beside 1.
+    """
 
     clamp: float
     temperature: float

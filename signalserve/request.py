@@ -258,7 +258,7 @@ def _close(value: object) -> float | None:
 def _variant(value: object, field: str) -> Variant | None:
     if value is not None and value not in VARIANTS:
         raise BadVariant(field, expected="one of " + ", ".join(VARIANTS), got=shown(value))
-    return value  # type: ignore[return-value]
+    return value
 
 
 def _weights(content: Mapping[str, Any]) -> dict[Generation, float] | None:

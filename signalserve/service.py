@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import uuid_utils
 
-from signalserve.engine import EngineName, not_finite
+from signalserve.engine import not_finite
 from signalserve.ensemble import pool
 from signalserve.errors import BadVariant, FeaturesOffScale, RequestError
 from signalserve.invariants import Observation, is_tie, signs_of
@@ -110,7 +110,7 @@ class Service:
         endpoint: Endpoint,
         *,
         settings_path: Path,
-        engine: EngineName = "auto",
+        engine: str = "auto",
         device: str = "auto",
         probe_secret: str | None = None,
     ) -> Self:

@@ -133,6 +133,10 @@ def load_settings(path: Path) -> Settings:
     return parse_settings(_read_text(path), str(path))
 
 
+def _accept_anything(_: object) -> None:
+    """The check and the report of a file that nobody follows yet."""
+
+
 class WatchedSettings:
     """The last good `serving.yaml`, re-read when the file changes, at most every `every_s` seconds.
 
@@ -144,8 +148,8 @@ class WatchedSettings:
         self._path = path
         self._every_s = every_s
         self._clock = clock
-        self._check: Callable[[Settings], None] = lambda settings: None
-        self._on_change: Callable[[WatchedSettings], None] = lambda watched: None
+        self._check: Callable[[Settings], None] = _accept_anything
+        self._on_change: Callable[[WatchedSettings], None] = _accept_anything
         self._stamp = self._stat()
         self._settings, self.sha256 = self._read()
         self.error: str | None = None
@@ -154,7 +158,7 @@ class WatchedSettings:
     def follow(
         self,
         on_change: Callable[["WatchedSettings"], None],
-        check: Callable[[Settings], None] = lambda settings: None,
+        check: Callable[[Settings], None] = _accept_anything,
     ) -> None:
         """From now on check every new file (check raises ConfigError) and call on_change for each; once right away."""
         check(self._settings)

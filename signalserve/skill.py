@@ -7,13 +7,12 @@ def skill_words(manifest: Manifest) -> str:
     """One line from the manifest's report on the bars that it was never trained or calibrated on."""
     name = f"{manifest.symbol} {manifest.generation} version {manifest.version}"
     try:
-        report, baselines = manifest.report, manifest.report["baselines"]
-        accuracy, majority = report["accuracy"], baselines["majority_accuracy"]
-        nll, base = report["nll"], baselines["base_rate_nll"]
+        report, span = manifest.report, manifest.spans.test
+        commonest, share = max(report["base_rates"].items(), key=lambda item: item[1])
         words = (
-            f"right in {accuracy:.1%} (always {baselines['majority_class']}: {majority:.1%}), "
-            f"NLL {nll:.4f} (base rates: {base:.4f}), on {report['n']} windows from {manifest.spans.test.start} to "
-            f"{manifest.spans.test.end}"
+            f"right in {report['accuracy']:.1%} (always {commonest} would be: {share:.1%}), "
+            f"NLL {report['nll']:.3f} (base rates: {report['base_rate_nll']:.3f}), "
+            f"on {report['n']:,} windows from {span.start[:10]} to {span.end[:10]}"
         )
     except (KeyError, TypeError):
         return f"{name}: not measured"

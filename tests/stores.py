@@ -17,6 +17,8 @@ from signalserve.golden import golden_answer
 from signalserve.network import LstmConfig, architecture_of, build_network
 from signalserve.pipeline import CalibratedModel, Calibration, Scaler
 
+torch.set_num_threads(1)  # as in the service: networks this small only wait for one another on several
+
 BTC, ETH, SOL = "BTC-USD", "ETH-USD", "SOL-USD"
 LAST_BAR_MS = 1_764_000_000_000  # 2025-11-24T16:00:00Z, the opening of the last generated bar
 AS_OF = "2025-11-24T16:01:00Z"  # when it closed

@@ -11,7 +11,8 @@
     │   │   └── NotAuthorised     401, 403: the front proxy or TorchServe wants other credentials
     │   └── ServiceUnavailable    5xx: the service's fault, nothing was predicted                hold; ask again later
     │       ├── ModelOutputNotFinite  NoHealthyArm  NotReady         the service says so itself
-    │       └── NoFreeWorker  PredictionFailed  WorkerDied           TorchServe says so for it
+    │       ├── NoFreeWorker  PredictionFailed  WorkerDied           TorchServe says so for it
+    │       └── RateLimited       429: the front proxy wants fewer requests
     ├── NoAnswer                  nothing came back                                              hold; ask again later
     │   └── ConnectionFailed  TimedOut
     └── MalformedAnswer           something came back that is no answer of this service          look who answers there
@@ -242,6 +243,12 @@ class WorkerDied(ServiceUnavailable):
     """The worker died or ran past its response timeout while it had the request; it is back in about 2 s."""
 
 
+class RateLimited(ServiceUnavailable):
+    """The front proxy's 429: too many requests. Not retried, which would make it worse: ask less often."""
+
+    is_transient = False
+
+
 class NoAnswer(SignalError):
     """Nothing came back. Whether the service saw the request is unknown; a prediction has no other effect."""
 
@@ -260,7 +267,7 @@ class MalformedAnswer(SignalError):
     """An answer that is not JSON, not this service's contract, or not about what was asked."""
 
 
-def refusals() -> dict[str, type[ErrorAnswer]]:
+def classes_by_code() -> dict[str, type[ErrorAnswer]]:
     """The service's codes and their classes."""
     classes = (*RequestRefused.__subclasses__(), *ServiceUnavailable.__subclasses__())
     return {cls.code: cls for cls in classes if cls.code}

@@ -1,7 +1,7 @@
 """Bytes of an answer -> results, or the error that they mean. Knows the service's errors and TorchServe's own."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,18 +15,42 @@ from signalserve.client.errors import (
     NoFreeWorker,
     NotAuthorised,
     PredictionFailed,
+    RateLimited,
     RequestRefused,
     ServiceUnavailable,
     SignalError,
     TooLarge,
     WorkerDied,
-    refusals,
+    classes_by_code,
 )
 from signalserve.client.results import Prediction, Predictions, Readiness, Result
 
 R = TypeVar("R", bound=Result)
 
-_REFUSALS = refusals()
+_BY_CODE = classes_by_code()
+
+_BY_TORCHSERVE: dict[tuple[int, str], type[ErrorAnswer]] = {
+    (400, "InvalidKeyException"): NotAuthorised,
+    (500, "InternalServerException"): WorkerDied,
+    (503, "InternalServerException"): PredictionFailed,
+    (503, "ServiceUnavailableException"): NoFreeWorker,
+}
+
+_BY_STATUS: dict[int, type[ErrorAnswer]] = {
+    401: NotAuthorised,
+    403: NotAuthorised,
+    404: EndpointNotFound,
+    407: NotAuthorised,
+    413: TooLarge,
+    429: RateLimited,
+}
+
+_REMEDIES: dict[type[ErrorAnswer], str] = {
+    NotAuthorised: "not authorised; give the proxy's credentials by headers=",
+    EndpointNotFound: "no such address here; is base_url the service's?",
+    TooLarge: "the body is over the server's limit (max_request_size); send less at once",
+    RateLimited: "too many requests; ask less often",
+}
 
 
 @dataclass(frozen=True)
@@ -114,52 +138,32 @@ def _check_symbols(predictions: Sequence[Prediction], symbols: Sequence[str]) ->
 
 
 def _service_error(status: int, faults: Sequence[Fault]) -> SignalError:
-    """faults: at least one. A code that this client does not know is told by its status."""
-    cls = _REFUSALS.get(faults[0].code) or _class_of(status)
+    """faults: at least one. A code that this client does not know, or not with this status, is told by the status."""
+    family = RequestRefused if 400 <= status < 500 else ServiceUnavailable
+    cls = _BY_CODE.get(faults[0].code, family)
+    if not issubclass(cls, family):
+        cls = family
     more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
     return cls(f"{faults[0]}{more}", status=status, code=faults[0].code, faults=faults)
 
 
-def _torchserve_error(status: int, type_: str, message: str) -> SignalError:
-    words = f"TorchServe: {message} (HTTP {status}, {type_})"
-    cls: Callable[..., SignalError]
-    match status, type_:
-        case _, "InvalidKeyException":
-            cls = NotAuthorised
-        case 404, _:
-            cls = EndpointNotFound
-        case 503, "ServiceUnavailableException":
-            cls = NoFreeWorker
-        case 503, _:
-            cls = PredictionFailed
-        case 500, _:
-            cls = WorkerDied
-        case _:
-            cls = _class_of(status)
-    return cls(words, status=status, code=type_)
+def _torchserve_error(status: int, kind: str, message: str) -> SignalError:
+    """kind: the Java exception's name, which TorchServe sends as `type`."""
+    cls = _BY_TORCHSERVE.get((status, kind)) or _class_of(status)
+    return cls(f"TorchServe: {message} (HTTP {status}, {kind})", status=status, code=kind)
 
 
 def _bare_error(answer: Answer) -> SignalError:
     """An answer in nobody's form: TorchServe's empty 413, a proxy's page."""
-    status, shown = answer.status, _shown(answer.content)
-    match status:
-        case 401 | 403 | 407:
-            return NotAuthorised(
-                f"HTTP {status}: not authorised; give the proxy's credentials by headers=", status=status
-            )
-        case 404:
-            return EndpointNotFound(f"HTTP 404: no such address here: {shown}", status=status)
-        case 413:
-            return TooLarge(
-                "HTTP 413: the body is over the server's limit (max_request_size); send less", status=status
-            )
-    if 400 <= status < 600:
-        return _class_of(status)(f"HTTP {status}: {shown}", status=status)
-    return MalformedAnswer(f"expected HTTP 200 or an error, got HTTP {status}: {shown}")
+    if not 400 <= answer.status < 600:
+        return MalformedAnswer(f"expected HTTP 200 or an error, got HTTP {answer.status}: {_shown(answer.content)}")
+    cls = _class_of(answer.status)
+    words = _REMEDIES.get(cls, "an error without the service's words")
+    return cls(f"HTTP {answer.status}: {words}, got {_shown(answer.content)}", status=answer.status)
 
 
 def _class_of(status: int) -> type[ErrorAnswer]:
-    return RequestRefused if 400 <= status < 500 else ServiceUnavailable
+    return _BY_STATUS.get(status) or (RequestRefused if 400 <= status < 500 else ServiceUnavailable)
 
 
 def _faults(content: dict[str, Any]) -> list[Fault]:

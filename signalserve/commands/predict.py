@@ -246,7 +246,10 @@ def _remarks(prediction: "Prediction", *, is_demo: bool) -> Iterator[str]:
 
 
 def _print_skill(console: "Console", skill: tuple[str, ...]) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
     if skill:
         console.print("What the models are worth, on bars they had not seen:")
     for line in skill:
-        console.print(f"  {line}", markup=False)
+        console.print(Padding(Text(line), (0, 0, 0, 2)))

@@ -28,7 +28,7 @@ def make_app(prober: Prober, metrics_folder: Path) -> Starlette:
     async def metrics(_: Request) -> Response:
         fold_dead(metrics_folder)
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(metrics_folder))
+        MultiProcessCollector(registry, path=str(metrics_folder))  # type: ignore[no-untyped-call]
         own = _own_metrics(prober)
         return Response(generate_latest(registry) + generate_latest(own), media_type=CONTENT_TYPE_LATEST)
 

@@ -1,4 +1,4 @@
-"""`signalserve sidecar`: the process beside TorchServe. `signalserve serve` starts it; a container may start it alone."""
+"""`signalserve sidecar`: the process beside TorchServe, which `signalserve serve` starts."""
 
 import argparse
 import logging

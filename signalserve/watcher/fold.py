@@ -50,12 +50,12 @@ def _add_up(files: Sequence[Path], target: Path) -> None:
     for path in (*files, *([target] if target.exists() else [])):
         if path.stat().st_size == 0:  # ended before its first write
             continue
-        for key, value, _, _ in MmapedDict.read_all_values_from_file(str(path)):
+        for key, value, _, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
             sums[key] = sums.get(key, 0.0) + value
     fresh = target.with_suffix(".new")
     fresh.unlink(missing_ok=True)
-    folded = MmapedDict(str(fresh))
+    folded = MmapedDict(str(fresh))  # type: ignore[no-untyped-call]
     for key, value in sums.items():
-        folded.write_value(key, value, 0.0)
-    folded.close()
+        folded.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
+    folded.close()  # type: ignore[no-untyped-call]
     fresh.replace(target)

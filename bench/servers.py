@@ -1,0 +1,132 @@
+"""What is measured over HTTP: this project's service and its peers, one class each. A new peer is a new class here."""
+
+import abc
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import psutil
+from load import HttpRequest
+from programs import ROOT, Program, free_ports
+from subject import WEIGHTS, Form, Subject
+
+START_S = 180.0
+
+
+class Server(abc.ABC):
+    """A program that answers. Used as a context manager: leaving it stops it.
+
+    name: as the tables call it.  note: what one should know of it to judge the figures.
+    """
+
+    name: str
+    note: str = ""
+    program: Program
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.program.__exit__(*exception)
+
+    @abc.abstractmethod
+    def wait(self) -> float:
+        """Until it answers; seconds from its start."""
+
+    @abc.abstractmethod
+    def request(self, form: Form) -> HttpRequest | None:
+        """How to ask it in this form; None where it cannot be asked so."""
+
+    @abc.abstractmethod
+    def role(self, process: psutil.Process) -> str:
+        """What one of its processes does."""
+
+    def answer(self, form: Form) -> Mapping[str, Any] | None:
+        """Its answer to one request; None where it refuses, or is not there."""
+        request = self.request(form)
+        assert request is not None
+        url = f"http://{request.host}:{request.port}{request.path}"
+        try:
+            response = httpx.post(
+                url, content=request.body.read_bytes(), headers=dict(request.headers), timeout=5.0, trust_env=False
+            )
+        except httpx.HTTPError:
+            return None
+        answer: Mapping[str, Any] = response.json() if response.status_code == 200 else None
+        return answer
+
+
+class Signalserve(Server):
+    """The whole service as `make serve` starts it: frontend, four workers, sidecar and its golden probes."""
+
+    def __init__(self, model_store: Path, settings: Path, name: str = "signalserve") -> None:
+        self.name = name
+        self.ports = free_ports()
+        command = [sys.executable, "-m", "signalserve.commands.main", "serve"]
+        command += ["--model-store", str(model_store.resolve()), "--settings", str(settings.resolve())]
+        command += ["--port", str(self.ports.inference), "--samples", str(settings.parent / "samples")]
+        self.program = Program(name, command)
+
+    def wait(self) -> float:
+        """Until every endpoint has answered every symbol's golden window correctly."""
+        return self.program.wait_until(self.is_ready, START_S)
+
+    def is_ready(self) -> bool:
+        try:
+            return httpx.get(self.ports.url(self.ports.sidecar) + "/ready", trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def request(self, form: Form) -> HttpRequest:
+        sample = form.sample
+        return HttpRequest(self.ports.inference, f"/predictions/{sample.endpoint}", sample.path, sample.headers)
+
+    def role(self, process: psutil.Process) -> str:
+        command = " ".join(process.cmdline())
+        if "org.pytorch.serve.ModelServer" in command:
+            return "frontend (JVM)"
+        if "model_service_worker" in command:  # it works in its extracted archive, whose manifest names the model
+            manifest = json.loads((Path(process.cwd()) / "MAR-INF" / "MANIFEST.json").read_text())
+            return f"worker of {manifest['model']['modelName']}"
+        return "sidecar" if " sidecar " in command else "launcher"
+
+
+class FastApi(Server):
+    """A plain service of the same models (`peer_fastapi.py`), with as many processes as the ensemble has workers."""
+
+    name = "FastAPI"
+
+    def __init__(self, subject: Subject, workers: int = 2) -> None:
+        self._subject = subject
+        self._port = free_ports().inference
+        quick = [module for module in ("uvloop", "httptools") if importlib.util.find_spec(module)]
+        self.note = (
+            f"uvicorn, {workers} workers, with {' and '.join(quick) or 'neither uvloop nor httptools (not installed)'}"
+        )
+        command = [sys.executable, "-m", "uvicorn", "--app-dir", str(ROOT / "bench"), "peer_fastapi:app"]
+        command += ["--port", str(self._port), "--workers", str(workers), "--no-access-log", "--log-level", "warning"]
+        models = [{"path": str(subject.onnx(generation)), "weight": share} for generation, share in WEIGHTS.items()]
+        manifest = subject.manifest
+        served = {"symbol": manifest.symbol, "window": [manifest.window, len(manifest.columns)], "models": models}
+        self.program = Program(self.name, command, {"PEER_MODELS": json.dumps(served), "OMP_NUM_THREADS": "1"})
+
+    def wait(self) -> float:
+        form = self._subject.forms["npy"]
+        return self.program.wait_until(lambda: self.answer(form) is not None, START_S)
+
+    def request(self, form: Form) -> HttpRequest | None:
+        return HttpRequest(self._port, "/predict", form.sample.path, form.sample.headers) if form.is_plain else None
+
+    def role(self, process: psutil.Process) -> str:
+        command = " ".join(process.cmdline())
+        if "resource_tracker" in command:
+            return "resource tracker"
+        return "worker" if "spawn_main" in command else "parent"
+
+
+PEERS: Sequence[Callable[[Subject], Server]] = (FastApi,)
+"""What the service is measured beside, in the order of the tables."""

@@ -1,0 +1,141 @@
+"""Starting, refusing to start, surviving, and leaving nothing behind."""
+
+import signal
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+from live.server import Server, copy_store, free_ports, wait_for
+from live.windows import last_windows
+
+from signalserve.demo import demo_candles
+
+pytestmark = pytest.mark.live
+
+WINDOW = next(last_windows("BTC-USD", demo_candles("BTC-USD", 1_060, seed=3), 1)).by_position()
+
+
+def ready(server: Server) -> bool:
+    try:
+        return httpx.get(f"{server.sidecar}/ready", trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_stops_everything_within_ten_seconds(tmp_path: Path, number: signal.Signals) -> None:
+    server = Server(tmp_path).start()
+    assert len(server.processes()) >= 7  # ourselves, Java, four workers, the sidecar
+    assert server.stop(number) < 10
+    assert server.wait_for_end() == 0
+    assert server.processes() == []
+    assert list(server.temporary.iterdir()) == []  # no socket, no pid file, no folder
+    for offset in range(6):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", server.port + offset))
+
+
+def test_a_signal_during_the_start_leaves_nothing_either(tmp_path: Path) -> None:
+    server = Server(tmp_path).start(wait=False)
+    wait_for(lambda: len(server.processes()) > 2, 60)
+    assert server.stop() < 10
+    assert server.processes() == [] and list(server.temporary.iterdir()) == []
+
+
+def test_what_it_prints_is_enough_to_ask_it(server: Server) -> None:
+    printed = server.output()
+    assert f"{server.url}/predictions/v6_fixed" in printed and f"{server.sidecar}/ready" in printed
+    assert printed.count("curl -s ") == printed.count("  -> ") == 4
+    assert "What the models are worth" in printed and "not measured" not in printed
+
+
+def refused(server: Server) -> str:
+    """The one line that a start which can't succeed prints."""
+    server.start(wait=False)
+    assert server.wait_for_end(60) == 2
+    lines = server.output().strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("signalserve: "), server.output()
+    assert server.processes() == []
+    return lines[0]
+
+
+def test_a_taken_port_is_named(server: Server, tmp_path: Path) -> None:
+    line = refused(Server(tmp_path, port=server.port))
+    assert f"port {server.port} on 127.0.0.1" in line and "make serve" in line
+
+
+def test_a_broken_serving_yaml_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "serving.yaml").write_text("defaults:\n  mode: both\n")
+    assert "serving.yaml:2: defaults.mode" in refused(Server(tmp_path))
+
+
+def test_a_corrupt_bundle_is_named(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    weights = next((server.store / "bundles").glob("v8/ETH-USD/*/weights.safetensors"))
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    line = refused(server)
+    assert str(weights) in line and "sha256" in line
+
+
+def test_a_missing_bundle_file_is_named(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    missing = next((server.store / "bundles").glob("v6_fixed/SOL-USD/*/reference.json"))
+    missing.unlink()
+    assert str(missing) in refused(server)
+
+
+def test_a_store_without_bundles_is_named(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    assert "found none" in refused(Server(tmp_path, store=tmp_path / "store"))
+
+
+def test_two_run_side_by_side(server: Server, tmp_path: Path) -> None:
+    other = Server(tmp_path, port=free_ports(), store=copy_store(tmp_path / "store")).start()
+    try:
+        answers = [one.ask("ensemble", WINDOW).json()["probabilities"] for one in (server, other)]
+        assert answers[0] == answers[1]
+    finally:
+        other.stop()
+    assert server.ask("ensemble", WINDOW).status_code == 200
+
+
+def test_a_killed_worker_comes_back_and_its_counts_stay(server: Server) -> None:
+    name = 'signalserve_predictions_total{direction="%s",endpoint="v8",symbol="BTC-USD",variant="v8"}'
+    for _ in range(3):
+        answer = server.ask("v8", WINDOW).json()
+    before = server.metrics()[name % answer["direction"]]
+    server.workers("v8")[0].kill()
+    wait_for(lambda: server.ask("v8", WINDOW).status_code == 200, 60)
+    assert server.metrics()[name % answer["direction"]] >= before + 1
+    wait_for(lambda: ready(server), 30)
+
+
+def test_a_killed_sidecar_is_started_again_and_predictions_go_on(server: Server) -> None:
+    sidecar = next(p for p in server.processes() if "sidecar" in p.cmdline())
+    sidecar.kill()
+    assert server.ask("ensemble", WINDOW).status_code == 200
+    wait_for(lambda: ready(server), 30)
+
+
+def test_readiness_is_lost_within_seconds_when_the_frontend_hangs(server: Server) -> None:
+    java = next(p for p in server.processes() if "org.pytorch.serve.ModelServer" in p.cmdline())
+    java.suspend()
+    try:
+        wait_for(lambda: not ready(server), 10)
+        faults = httpx.get(f"{server.sidecar}/ready", trust_env=False).json()["not_ready"]
+        assert "v8 SOL-USD" in faults
+    finally:
+        java.resume()
+    wait_for(lambda: ready(server), 30)
+
+
+def test_a_death_of_torchserve_ends_the_service_with_a_word(tmp_path: Path) -> None:
+    server = Server(tmp_path).start()
+    next(p for p in server.processes() if "org.pytorch.serve.ModelServer" in p.cmdline()).kill()
+    assert server.wait_for_end() == 1
+    assert "TorchServe ended by itself" in server.output()
+    assert server.processes() == []

@@ -1,0 +1,69 @@
+"""When a window is off the scale that a model was fitted for: many columns at once, not single values."""
+
+import numpy as np
+import pytest
+from stores import BTC, ETH, SOL, candles, raw_window, scaler_of
+
+from signalserve.bundle import ScalerValues
+from signalserve.features import compute_features
+from signalserve.off_scale import ScaleCheck
+
+CHECK = ScaleCheck(ScalerValues(mean=[100.0] * 9, scale=[2.0] * 9))
+
+
+def window(columns: int, bars: int, z: float) -> np.ndarray:
+    """(60, 9): the last `bars` of the first `columns` lie z standard deviations off, the rest on the mean."""
+    values = np.full((60, 9), 100.0, dtype=np.float32)
+    values[60 - bars :, :columns] += 2.0 * z
+    return values
+
+
+@pytest.mark.parametrize(("columns", "is_off"), [(3, False), (4, True), (9, True)])
+def test_more_than_a_third_of_the_columns_are_needed(columns: int, is_off: bool):
+    assert CHECK.is_off_scale(window(columns, 60, z=11.0)) == is_off
+
+
+@pytest.mark.parametrize(("bars", "is_off"), [(1, False), (30, False), (31, True)])
+def test_more_than_half_of_a_columns_bars_are_needed(bars: int, is_off: bool):
+    assert CHECK.is_off_scale(window(9, bars, z=11.0)) == is_off
+
+
+@pytest.mark.parametrize(
+    ("z", "off_scale", "no_market"),
+    [(9.9, False, False), (-10.1, True, False), (999.0, True, False), (1001.0, True, True), (1e30, True, True)],
+)
+def test_beyond_10_warns_and_beyond_1000_is_no_market(z: float, off_scale: bool, no_market: bool):
+    values = window(9, 60, z)
+    assert (CHECK.is_off_scale(values), CHECK.is_no_market(values)) == (off_scale, no_market)
+
+
+def test_the_share_is_of_columns():
+    assert CHECK.share_beyond(window(6, 60, z=11.0), 10.0) == pytest.approx(6 / 9)
+    assert CHECK.share_beyond(window(6, 60, z=11.0), 12.0) == 0.0
+
+
+def check_of(symbol: str) -> ScaleCheck:
+    mean, scale = scaler_of(symbol)
+    return ScaleCheck(ScalerValues(mean=mean, scale=scale))
+
+
+@pytest.mark.parametrize("symbol", [BTC, ETH, SOL])
+def test_a_markets_own_windows_are_on_its_scale(symbol: str):
+    assert not check_of(symbol).is_off_scale(raw_window(symbol))
+    recent = compute_features(candles(symbol))[-60:].astype(np.float32)
+    assert not check_of(symbol).is_off_scale(recent)
+
+
+def test_scaled_features_where_raw_ones_belong_are_off_scale():
+    mean, scale = map(np.array, scaler_of(BTC))
+    scaled = ((raw_window(BTC) - mean) / scale).astype(np.float32)
+    assert check_of(BTC).is_off_scale(scaled)
+
+
+@pytest.mark.parametrize("symbol", [BTC, ETH])
+def test_windows_of_dearer_symbols_are_off_scale(symbol: str):
+    assert check_of(SOL).is_off_scale(raw_window(symbol))
+
+
+def test_the_largest_float32_is_no_market_and_no_overflow():
+    assert CHECK.is_no_market(np.full((60, 9), 3.4e38, dtype=np.float32))
