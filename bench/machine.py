@@ -36,4 +36,5 @@ class Machine:
     def __str__(self) -> str:
         packages = ", ".join(f"{name} {number}" for name, number in self.packages.items())
         busy = "" if self.load <= QUIET else ": SOMETHING ELSE WAS RUNNING, trust the ratios at most"
-        return f"{self.time}, {self.cores} cores of {self.processor}, load {self.load:.2f} before the start{busy}\n{packages}"
+        where = f"{self.time}, {self.cores} cores of {self.processor}, load {self.load:.2f} before the start{busy}"
+        return f"{where}\n{packages}"

@@ -1,4 +1,4 @@
-"""A program that is measured: started with a temporary folder of its own, watched, stopped, and searched for remains."""
+"""A program that is measured: started with a temporary folder of its own, watched, stopped, its remains looked for."""
 
 import os
 import random
@@ -103,7 +103,7 @@ class Program:
         return [
             *(f"process {process.pid} ({process.name()})" for process in self._still_running()),
             *(f"unix socket {line.split()[-1]}" for line in unix if str(self._temporary) in line),
-            *(f"port {port}" for port in ports if _is_open(port)),
+            *(f"port {port}" for port in ports if is_open(port)),
             *(f"file {path}" for path in files),
         ]
 
@@ -120,18 +120,15 @@ class Program:
         return found
 
 
-def free_ports() -> Ports:
-    """Six ports in a row that nobody listens on, below those that the kernel hands out to clients."""
+def free_ports() -> int:
+    """The first of six ports in a row that nobody listens on, below those that the kernel hands out to clients."""
     for first in random.sample(range(15_000, 32_000, 10), 100):
-        ports = Ports(first)
-        try:
-            ports.require_free()
-        except PortTaken:
-            continue
-        return ports
+        with suppress(PortTaken):
+            Ports(first).require_free()
+            return first
     raise ProgramError("no six free ports in a row between 15,000 and 32,000")
 
 
-def _is_open(port: int) -> bool:
+def is_open(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

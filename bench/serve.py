@@ -10,10 +10,11 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from figures import Key, Results
 from in_process import InProcess
@@ -22,14 +23,13 @@ from machine import Machine
 from memory import Memory, memory_of
 from programs import ProgramError
 from rich.console import Console
-from servers import PEERS, Server, Signalserve
+from servers import AGREEMENT, PEERS, Server, Signalserve, largest_difference
 from subject import Subject, make_subject, write_settings
 from tables import figures_table, memory_table, ratios_table
 
 CONNECTIONS = (1, 16)
-ALONE, ANSWER = "the models alone", "Service.answer"
+ALONE, ANSWER = "models alone", "Service.answer"
 WITHOUT_SERVER = (ALONE, ANSWER)
-AGREEMENT = 1e-5  # of a probability: the contract's bound for float32
 WANTED = 2.0  # × the peer's p50 at one connection, until an issue sets a target against the quickest server
 
 
@@ -57,7 +57,7 @@ def main() -> int:
             measure_round(results, servers[:: -1 if number % 2 else 1], subject, args.seconds, CONNECTIONS)
             measure_without_server(results, in_process, subject, args.seconds)
         memories = [memory for server in servers for memory in memory_of(server)]
-    _print(Console(highlight=False, width=160), machine, servers, results, memories)
+    _print(Console(highlight=False, width=max(100, console.width)), machine, servers, results, memories)
     if args.json:
         content = {
             "machine": asdict(machine),
@@ -74,19 +74,19 @@ def main() -> int:
 
 
 def require_agreement(servers: Sequence[Server], subject: Subject) -> None:
-    """Raises SystemExit where two servers or forms give different probabilities: they would not do the same work."""
-    first: tuple[str, list[float]] | None = None
+    """Raises ProgramError where two servers or forms give different probabilities: they would not do the same work."""
+    first: tuple[str, Mapping[str, Any]] | None = None
     for server in servers:
         for form in subject.forms.values():
             if server.request(form) is None:
                 continue
             name, answer = f"{server.name}, {form.name}", server.answer(form)
             if answer is None:
-                raise SystemExit(f"{name}: no answer\n{server.program.log_tail()}")
-            got = list(answer["probabilities"].values())
-            first = first or (name, got)
-            if max(abs(a - b) for a, b in zip(got, first[1], strict=True)) > AGREEMENT:
-                raise SystemExit(f"{name} answers {got} where {first[0]} answers {first[1]}")
+                raise ProgramError(f"{name}: no answer\n{server.program.log_tail()}")
+            first = first or (name, answer)
+            difference = largest_difference(answer, first[1])
+            if difference > AGREEMENT:
+                raise ProgramError(f"{name} differs by {difference:.2g} from {first[0]}")
 
 
 def measure_round(
@@ -116,13 +116,14 @@ def _print(
     console: Console, machine: Machine, servers: Sequence[Server], results: Results, memories: Sequence[Memory]
 ) -> None:
     service, *peers = servers
-    console.print(machine)
+    console.print(str(machine))
     for server in servers:
         if server.note:
             console.print(f"{server.name}: {server.note}")
     console.print(f"the load generator took up to {results.generator_share():.0%} of one core\n")
-    console.print(figures_table(results, CONNECTIONS, WITHOUT_SERVER))
-    console.print(ratios_table(results, service.name, CONNECTIONS, WITHOUT_SERVER))
+    for connections in CONNECTIONS:
+        console.print(figures_table(results, connections, WITHOUT_SERVER))
+        console.print(ratios_table(results, service.name, connections, WITHOUT_SERVER))
     console.print(memory_table(memories))
     for peer in peers:
         for form in dict.fromkeys(key.form for key in results.rounds if key.who == peer.name):

@@ -15,16 +15,18 @@ from programs import ROOT, Program, free_ports
 from subject import WEIGHTS, Form, Subject
 
 START_S = 180.0
+AGREEMENT = 1e-5  # of a probability: the contract's bound for float32
 
 
 class Server(abc.ABC):
     """A program that answers. Used as a context manager: leaving it stops it.
 
-    name: as the tables call it.  note: what one should know of it to judge the figures.
+    name: as the tables call it.  note: what one should know of it to judge the figures.  ports: where it listens.
     """
 
     name: str
     note: str = ""
+    ports: Sequence[int]
     program: Program
 
     def __enter__(self) -> Self:
@@ -65,10 +67,12 @@ class Signalserve(Server):
 
     def __init__(self, model_store: Path, settings: Path, name: str = "signalserve") -> None:
         self.name = name
-        self.ports = free_ports()
+        first = free_ports()
+        self.ports = range(first, first + 6)
+        self.url = f"http://127.0.0.1:{first}"
         command = [sys.executable, "-m", "signalserve.commands.main", "serve"]
         command += ["--model-store", str(model_store.resolve()), "--settings", str(settings.resolve())]
-        command += ["--port", str(self.ports.inference), "--samples", str(settings.parent / "samples")]
+        command += ["--port", str(first), "--samples", str(settings.parent / "samples")]
         self.program = Program(name, command)
 
     def wait(self) -> float:
@@ -77,13 +81,13 @@ class Signalserve(Server):
 
     def is_ready(self) -> bool:
         try:
-            return httpx.get(self.ports.url(self.ports.sidecar) + "/ready", trust_env=False).status_code == 200
+            return httpx.get(f"http://127.0.0.1:{self.ports[3]}/ready", trust_env=False).status_code == 200
         except httpx.HTTPError:
             return False
 
     def request(self, form: Form) -> HttpRequest:
         sample = form.sample
-        return HttpRequest(self.ports.inference, f"/predictions/{sample.endpoint}", sample.path, sample.headers)
+        return HttpRequest(self.ports[0], f"/predictions/{sample.endpoint}", sample.path, sample.headers)
 
     def role(self, process: psutil.Process) -> str:
         command = " ".join(process.cmdline())
@@ -102,30 +106,36 @@ class FastApi(Server):
 
     def __init__(self, subject: Subject, workers: int = 2) -> None:
         self._subject = subject
-        self._port = free_ports().inference
+        self.ports = [free_ports()]
         quick = [module for module in ("uvloop", "httptools") if importlib.util.find_spec(module)]
-        self.note = (
-            f"uvicorn, {workers} workers, with {' and '.join(quick) or 'neither uvloop nor httptools (not installed)'}"
-        )
-        command = [sys.executable, "-m", "uvicorn", "--app-dir", str(ROOT / "bench"), "peer_fastapi:app"]
-        command += ["--port", str(self._port), "--workers", str(workers), "--no-access-log", "--log-level", "warning"]
-        models = [{"path": str(subject.onnx(generation)), "weight": share} for generation, share in WEIGHTS.items()]
+        with_what = " and ".join(quick) or "neither uvloop nor httptools (not installed)"
+        self.note = f"uvicorn, {workers} workers, with {with_what}"
         manifest = subject.manifest
+        models = [{"path": str(subject.onnx(generation)), "weight": share} for generation, share in WEIGHTS.items()]
         served = {"symbol": manifest.symbol, "window": [manifest.window, len(manifest.columns)], "models": models}
-        self.program = Program(self.name, command, {"PEER_MODELS": json.dumps(served), "OMP_NUM_THREADS": "1"})
+        command = [sys.executable, str(ROOT / "bench" / "peer_uvicorn.py"), "peer_fastapi:app"]
+        command += ["--port", str(self.ports[0]), "--workers", str(workers)]
+        environment = {"PEER_MODELS": json.dumps(served), "OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
+        self.program = Program(self.name, command, environment)
 
     def wait(self) -> float:
         form = self._subject.forms["npy"]
         return self.program.wait_until(lambda: self.answer(form) is not None, START_S)
 
     def request(self, form: Form) -> HttpRequest | None:
-        return HttpRequest(self._port, "/predict", form.sample.path, form.sample.headers) if form.is_plain else None
+        return HttpRequest(self.ports[0], "/predict", form.sample.path, form.sample.headers) if form.is_plain else None
 
     def role(self, process: psutil.Process) -> str:
         command = " ".join(process.cmdline())
         if "resource_tracker" in command:
             return "resource tracker"
         return "worker" if "spawn_main" in command else "parent"
+
+
+def largest_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    """Between two answers, of any class's probability."""
+    pairs = zip(one["probabilities"].values(), other["probabilities"].values(), strict=True)
+    return max(abs(a - b) for a, b in pairs)
 
 
 PEERS: Sequence[Callable[[Subject], Server]] = (FastApi,)

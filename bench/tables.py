@@ -2,47 +2,37 @@
 
 from collections.abc import Sequence
 
-from figures import FIGURES, Figure, Key, Results
+from figures import FIGURES, Key, Results
 from memory import Memory
 from rich.table import Table
 
 
-def figures_table(results: Results, connections: Sequence[int], without_server: Sequence[str]) -> Table:
+def figures_table(results: Results, connections: int, without_server: Sequence[str]) -> Table:
     """Medians over the rounds. without_server: who in the results has no connections, but processes."""
-    caption = (
-        f"{' and '.join(without_server)}: no server; one process, then as many at once as the ensemble has workers"
-    )
-    table = Table("request", "who", title="Medians over the rounds", caption=caption)
-    for count in connections:
-        for figure in ("p50 ms", "p99 ms", "requests/s"):
-            table.add_column(f"{figure}\n{_connections(count)}", justify="right")
+    table = Table("request", "who", title=f"Medians over the rounds, {_connections(connections)}")
+    if connections > 1:
+        table.caption = f"{', '.join(without_server)}: in as many processes at once as the ensemble has workers"
+    for name in ("p50 ms", "p99 ms", "requests/s"):
+        table.add_column(name, justify="right")
     for form, who in _rows(results):
-        cells = []
-        for count in connections:
-            p50, p99, rate = (results.spread(Key(who, form, count), figure).median for figure in FIGURES)
-            cells += [f"{p50 / 1000:.2f}", f"{p99 / 1000:.2f}", f"{rate:,.0f}"]
-        table.add_row(form, who, *cells)
+        p50, p99, rate = (results.spread(Key(who, form, connections), figure).median for figure in FIGURES)
+        table.add_row(form, who, f"{p50 / 1000:.2f}", f"{p99 / 1000:.2f}", f"{rate:,.0f}")
     return table
 
 
-def ratios_table(results: Results, who: str, connections: Sequence[int], without_server: Sequence[str]) -> Table:
+def ratios_table(results: Results, who: str, connections: int, without_server: Sequence[str]) -> Table:
     """who ÷ everyone else, where both were asked in the same form."""
-    table = Table("request", f"{who} ÷", title=f"{who} as a ratio: median over the rounds (range)")
-    columns: list[tuple[int, Figure]] = []
-    for count in connections:
-        for figure, name in zip(FIGURES, ("p50", "p99", "requests/s"), strict=True):
-            columns.append((count, figure))
-            table.add_column(f"{name}\n{_connections(count)}", justify="right")
+    table = Table("request", f"{who} ÷", title=f"Ratios: median over the rounds (range), {_connections(connections)}")
+    for name in ("p50", "p99", "requests/s"):
+        table.add_column(name, justify="right")
     for form, other in _rows(results):
         if other == who:
             continue
-        cells = []
-        for count, figure in columns:
-            # sixteen requests wait for each other, and a process that nobody asks makes none wait
-            comparable = count == 1 or figure == "per_second" or other not in without_server
-            ratio = results.ratio(Key(who, form, count), Key(other, form, count), figure)
-            cells.append(str(ratio) if comparable else "–")
-        table.add_row(form, other, *cells)
+        ours, theirs = Key(who, form, connections), Key(other, form, connections)
+        # sixteen requests wait for each other; nothing waits in a process that nobody asks
+        queued = connections > 1 and other in without_server
+        figures = ("–", "–") if queued else (results.ratio(ours, theirs, f) for f in FIGURES[:2])
+        table.add_row(form, other, *map(str, figures), str(results.ratio(ours, theirs, "per_second")))
     return table
 
 

@@ -61,8 +61,8 @@ VALIDATION_SHARE: Final = 0.15
 """The end of the training part, on which V8 chooses its epoch and its head."""
 
 NOTE: Final = (
-    "A reference for the service, not an edge: little better than chance. Where it beats the base rates, it tells "
-    "quiet minutes from moving ones; report.up_or_down says what it knows of their direction."
+    "A reference for the service, not an edge: little better than chance. report.nll_gain says how much of what it "
+    "gains over the base rates lies in telling quiet minutes from moving ones, and how much in their direction."
 )
 
 
@@ -102,7 +102,9 @@ def run(args: argparse.Namespace) -> int:
                 draft = build(market, args.quick, show)
                 folder = write(market, draft, args.out, versions[symbol], command)
                 progress.console.print(f"wrote {folder}")
-    manifests = [load_bundle(folder).manifest for folder in newest_bundles(args.out)]
+    manifests = sorted(
+        (load_bundle(folder).manifest for folder in newest_bundles(args.out)), key=lambda m: (m.symbol, m.generation)
+    )
     console.print(rich_table(manifests))
     readme = args.out.parent / README
     if not write_readme(readme, manifests):
@@ -447,8 +449,8 @@ TITLE: Final = "# Reference models"
 """The README's first line, by which this command knows its own."""
 
 HEADER: Final = (
-    *("symbol", "model", "T", "accuracy", "majority", "largest class", "NLL", "base-rate NLL", "gain ± s.e."),
-    *("Brier", "base-rate Brier", "calibration error (if perfect)", "up or down ± s.e.", "over 0.75"),
+    *("symbol", "model", "T", "accuracy", "majority", "largest class", "NLL", "base-rate NLL", "Brier"),
+    *("base-rate Brier", "calibration error (if perfect)", "over 0.75"),
 )
 IN_TERMINAL: Final = frozenset(
     {"symbol", "model", "T", "accuracy", "majority", "largest class", "NLL", "base-rate NLL", "Brier"}
@@ -458,35 +460,48 @@ IN_TERMINAL: Final = frozenset(
 def table_rows(manifests: Sequence[Manifest]) -> Iterator[tuple[str, ...]]:
     """One row of text a bundle, in the order of HEADER; all of it from the test part."""
     for manifest in manifests:
-        report = manifest.report
-        fit, gain, moves = report["temperature_fit"], report["nll_gain"], report["up_or_down"]
+        report, fit = manifest.report, manifest.report["temperature_fit"]
         yield (
-            manifest.symbol,
-            f"{manifest.generation} {manifest.version}",
+            *_name(manifest),
             f"{manifest.calibration.temperature:.3g}" + (" (at its bound)" if fit["at_bound"] else ""),
             f"{report['accuracy']:.3f}",
             f"{report['majority_accuracy']:.3f}",
             f"{max(report['base_rates'].values()):.3f}",
             f"{report['nll']:.4f}",
             f"{report['base_rate_nll']:.4f}",
-            _with_error(gain["mean"], gain["standard_error"], 4),
             f"{report['brier']:.4f}",
             f"{report['base_rate_brier']:.4f}",
             f"{report['calibration_error']:.3f} ({report['calibration_error_null']:.3f})",
-            _with_error(moves["accuracy"], moves["standard_error"], 3),
             f"{report['confident_shares']['0.75']:.1%}",
+        )
+
+
+GAIN_HEADER: Final = ("symbol", "model", "gain in NLL", "quiet or moving", "direction", "up or down right")
+
+
+def gain_rows(manifests: Sequence[Manifest]) -> Iterator[tuple[str, ...]]:
+    """Where a bundle's gain over the base rates lies, one row each, in the order of GAIN_HEADER."""
+    for manifest in manifests:
+        gain = manifest.report["nll_gain"]
+        parts = (gain, gain["quiet_or_moving"], gain["direction"])
+        yield (
+            *_name(manifest),
+            *(_with_error(part, 4) for part in parts),
+            _with_error(manifest.report["up_or_down"], 3),
         )
 
 
 def rich_table(manifests: Sequence[Manifest]) -> "Table":
     """The columns that fit a terminal of 80 characters; the README has all."""
+    from rich import box
     from rich.table import Table
 
     shown = [HEADER.index(name) for name in HEADER if name in IN_TERMINAL]
     table = Table(
         *(HEADER[column] for column in shown),
         title="On the test part, which nothing was fitted to",
-        collapse_padding=True,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
         pad_edge=False,
     )
     for row in table_rows(manifests):
@@ -507,36 +522,47 @@ def readme_text(manifests: Sequence[Manifest]) -> str:
     """Markdown: what the models are, how old, how good, and how V6 was before it was mended."""
     spans = [manifest.spans for manifest in manifests]
     first, last = min(span.train.start for span in spans), max(span.test.end for span in spans)
-    tested, tests = min(span.test.start for span in spans), sorted({manifest.report["n"] for manifest in manifests})
-    counts = " or ".join(f"{n:,}" for n in tests)
+    tested = min(span.test.start for span in spans)
+    counts = " or ".join(f"{n:,}" for n in sorted({manifest.report["n"] for manifest in manifests}))
     return f"""{TITLE}
 
 Written by `signalserve reference` from the manifests in `bundles/`; change those, not this.
 
 These networks exist so that the service, its monitoring and its tests have something real to serve. They were trained
-on one-minute bars from {first} to {last} and know no other days: they are no basis for trades. For each symbol there
-are two. `v6_fixed` is the old V6 as it was (an LSTM trained until its confidence was a memory of the training part),
-mended with the scaler that its serving had forgotten, a clamp at ±{CLAMP:g} and a temperature fitted by likelihood;
-`v8` is a wider LSTM with dropout, label smoothing and the end of the training part held back to choose epoch and head.
+and judged on the one-minute bars of {first[:10]} to {last[:10]} and know no other days: they are no basis for trades.
+For each symbol there are two. `v6_fixed` is a V6 as the owners had it (an LSTM trained until its confidence was mostly
+memory of the training part), mended with the scaler that its serving had forgotten, a clamp at ±{CLAMP:g} and a
+temperature fitted by likelihood. `v8` is a wider LSTM with dropout, label smoothing, class weights, and the end of the
+training part held back to choose epoch and head. Both were trained at other price levels than the real ones (prices of
+a window times a random factor), without which they learn where the price stood and nothing that lasts.
 
 Labels: the close {HORIZON} bars on, against a band that calls a third of the training part NEUTRAL. The bars are cut in
 time order, 60 % to train on, 15 % for the temperature, 25 % to judge, with {WINDOW + HORIZON} bars unused between them.
 
 ## How good they are
 
-On the test part (from {tested}; {counts} predictions a bundle), which nothing was fitted to or chosen by:
+On the test part (from {tested[:10]} on; {counts} predictions a bundle), which nothing was fitted to or chosen by:
 
 {_markdown(HEADER, table_rows(manifests))}
 
 - `majority` is the accuracy of always saying the class that was most frequent in training, `largest class` the share
   of the class that turned out most frequent; `base-rate` scores are those of always forecasting the training's shares.
-- `gain` is in nats a prediction over the base rates. Predictions a minute apart share 59 of 60 bars, so the standard
-  errors come from the means of 30 blocks. A gain within two of them is no gain.
-- `up or down`: of the moves beyond the band, how often the likelier of UP and DOWN was right. 0.5 is a coin.
-- Little better than chance, then, and where better, by telling quiet minutes from moving ones. Confidence that says so
-  is what calibration is for: hardly a prediction reaches the 0.75 at which the bot would trade.
-- A calibration error means nothing beside 0, only beside what a perfectly calibrated model would show on as many
-  labels that overlap as much (in brackets).
+- `calibration error` means nothing beside 0, only beside what a perfectly calibrated model would show on as many labels
+  that overlap as much (in brackets).
+- `T` is the temperature that made the calibration part likeliest; the larger, the less its logits knew of the labels.
+- `over 0.75` is how often a model was sure enough for the bot to trade. A calibrated confidence in so weak a signal
+  hardly ever is: what the owners saw above 0.75 was a temperature, not knowledge.
+
+## What they know
+
+What the forecasts gain over the base rates in nats a prediction, ± its standard error:
+
+{_markdown(GAIN_HEADER, gain_rows(manifests))}
+
+- The gain is the sum of two: telling quiet minutes (NEUTRAL) from moving ones, and telling UP from DOWN where it moved.
+- `up or down right`: of the moves beyond the band, how often the likelier of UP and DOWN came. 0.5 is a coin.
+- Predictions a minute apart share 59 of 60 bars, so the standard errors come from the means of 30 blocks. A figure
+  within two of them is nothing, and of so many figures one or the other is beyond them by chance.
 
 ## V6 before it was mended
 
@@ -544,8 +570,9 @@ The same networks on the same test part:
 
 {_markdown(BEFORE_HEADER, before_rows(manifests))}
 
-Without its scaler a network says one thing whatever the market does. With it, at T = 1, it is as sure as it was of
-the windows that it had learned by heart.
+Without its scaler a network does not answer what it was taught: it says few classes, whatever the market does, and
+can be sure of them. With it, at T = 1, it is nearly as sure as of the windows
+it learned from, and right far less often.
 """
 
 
@@ -584,8 +611,13 @@ def _markdown(header: Sequence[str], rows: Iterator[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _with_error(value: float, error: float | None, digits: int) -> str:
-    return f"{value:.{digits}f} ± " + (f"{error:.{digits}f}" if error is not None else "?")
+def _name(manifest: Manifest) -> tuple[str, str]:
+    return manifest.symbol, f"{manifest.generation} {manifest.version}"
+
+
+def _with_error(figure: Mapping[str, Any], digits: int) -> str:
+    mean, error = figure["mean"], figure["standard_error"]
+    return f"{mean:.{digits}f} ± " + (f"{error:.{digits}f}" if error is not None else "?")
 
 
 def _said(epoch: "Epoch") -> str:

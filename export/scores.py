@@ -157,19 +157,40 @@ def baselines(train_shares: Floats, labels: Labels) -> dict[str, Any]:
 def skill(probabilities: Floats, labels: Labels, train_shares: Floats) -> dict[str, Any]:
     """Is there any skill, and of what kind? Each figure with its standard error.
 
-    nll_gain: nats by which the forecasts beat the base-rate forecast.  up_or_down: of the moves beyond the band, how
-    often the likelier of UP and DOWN was right; 0.5 means that whatever gain there is lies in telling quiet from
-    moving markets, and none of it in their direction.
+    nll_gain: nats by which the forecasts beat the base-rate forecast. By the chain rule it is the sum of two gains:
+    quiet_or_moving, from telling NEUTRAL from the rest, and direction, from telling UP from DOWN where it moved.
+    up_or_down: of the moves beyond the band, how often the likelier of the two was right.
     """
     forecast = np.broadcast_to(train_shares, probabilities.shape)
-    gain, gain_error = mean_and_error(log_losses(forecast, labels) - log_losses(probabilities, labels))
-    moved = labels != CLASSES.index("NEUTRAL")
+    gain = log_losses(forecast, labels) - log_losses(probabilities, labels)
+    of_moving = log_losses(_moving(forecast), _moved(labels)) - log_losses(_moving(probabilities), _moved(labels))
+    moved = _moved(labels) == 1
     down, up = probabilities[moved, 0], probabilities[moved, 2]
-    right, right_error = mean_and_error(np.where(up > down, 1.0, 0.0) == (labels[moved] == 2))
+    right = ((up > down) == (labels[moved] == 2)).astype(np.float64)
     return {
-        "nll_gain": {"mean": gain, "standard_error": gain_error},
-        "up_or_down": {"n": int(moved.sum()), "accuracy": right, "standard_error": right_error},
+        "nll_gain": {
+            **_with_error(gain),
+            "quiet_or_moving": _with_error(of_moving),
+            "direction": _with_error(gain - of_moving),
+        },
+        "up_or_down": {"n": int(moved.sum()), **_with_error(right)},
     }
+
+
+def _moving(probabilities: Floats) -> Floats:
+    """(n, 3) over DOWN, NEUTRAL, UP -> (n, 2) over quiet, moving."""
+    return np.stack([probabilities[:, 1], probabilities[:, 0] + probabilities[:, 2]], axis=1)
+
+
+def _moved(labels: Labels) -> Labels:
+    """0 where NEUTRAL came, 1 where UP or DOWN did."""
+    moved: Labels = (labels != CLASSES.index("NEUTRAL")).astype(np.int64)
+    return moved
+
+
+def _with_error(values: Floats) -> dict[str, float | None]:
+    mean, error = mean_and_error(values)
+    return {"mean": mean, "standard_error": error}
 
 
 def by_class(values: npt.ArrayLike) -> dict[str, Any]:

@@ -94,6 +94,8 @@ class OnnxEngine(Engine):
         """model: an exported file or its bytes. Raises EngineError where ONNX Runtime did not take the device."""
         import onnxruntime
 
+        if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()  # CUDA and cuDNN from the wheels that torch depends on
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -123,18 +125,24 @@ def not_finite() -> ModelOutputNotFinite:
 def create_engine(bundle: Bundle, *, engine: str, device: str, onnx: Path | None = None) -> Engine:
     """The engine for a bundle.
 
-    engine: 'auto' takes ONNX Runtime where an exported file is at hand (2 × faster at batch 8 on a CPU core, see
-    bench/), else torch.  device: 'cpu', 'cuda:N' or 'auto' (the first GPU where the engine can use one).
-    onnx: the exported file, if there is one; without it 'onnxruntime' exports the bundle first.
+    engine: 'auto' takes ONNX Runtime where an exported file is at hand and it can use the device (2 × faster than torch
+    on a CPU core at batch 1, see bench/), else torch.  device: 'cpu', 'cuda:N' or 'auto' (the first GPU where torch
+    sees one).  onnx: the exported file, if there is one; without it 'onnxruntime' exports the bundle first.
+    Raises EngineError where that engine or device is not available.
     """
-    if engine == "auto":
-        engine = "onnxruntime" if onnx is not None and _has("onnxruntime") else "torch"
-    if engine == "onnxruntime":
-        chosen = _onnx_device() if device == "auto" else device
-        return OnnxEngine(onnx if onnx is not None else onnx_bytes(bundle), chosen)
+    device = _first_device() if device == "auto" else device
     if engine == "torch":
-        return TorchEngine(bundle, _torch_device() if device == "auto" else device)
-    raise EngineError(f"engine: expected auto, torch or onnxruntime, got {engine!r}")
+        return TorchEngine(bundle, device)
+    if engine == "onnxruntime":
+        return OnnxEngine(onnx if onnx is not None else onnx_bytes(bundle), device)
+    if engine != "auto":
+        raise EngineError(f"engine: expected auto, torch or onnxruntime, got {engine!r}")
+    if onnx is None or importlib.util.find_spec("onnxruntime") is None:
+        return TorchEngine(bundle, device)
+    try:
+        return OnnxEngine(onnx, device)
+    except EngineError:
+        return TorchEngine(bundle, device)  # a GPU for which ONNX Runtime lacks its libraries; torch brings its own
 
 
 def calibrated_model(bundle: Bundle) -> Any:
@@ -187,21 +195,7 @@ def _providers(device: str) -> list[Any]:
     return [("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0), "use_tf32": "0"})]
 
 
-def _onnx_device() -> str:
-    import onnxruntime
-
-    return (
-        "cuda:0"
-        if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and _torch_device() != "cpu"
-        else "cpu"
-    )
-
-
-def _torch_device() -> str:
+def _first_device() -> str:
     import torch
 
     return "cuda:0" if torch.cuda.is_available() else "cpu"
-
-
-def _has(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None

@@ -4,10 +4,10 @@ A window is float32 from here on, whatever form it came in: the same features gi
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,7 @@ from signalserve.settings import GENERATIONS, SUM_TOLERANCE, VARIANTS, Generatio
 from signalserve.words import is_number, kind, listed, shown
 
 Values = npt.NDArray[np.float32]
+T = TypeVar("T")
 
 MAX_INSTANCES_JSON = 64
 MAX_INSTANCES_NPY = 256
@@ -92,11 +93,14 @@ class Request:
 
 
 class BadRequests(SignalserveError):
-    """A request's faults, at least one. symbols: what could be told of the symbols asked for."""
+    """A request's faults, at least one. symbols, request_id: what could be told of them all the same."""
 
-    def __init__(self, errors: Sequence[RequestError], symbols: Sequence[str] = ()) -> None:
+    def __init__(
+        self, errors: Sequence[RequestError], symbols: Sequence[str] = (), request_id: str | None = None
+    ) -> None:
         self.errors = tuple(errors)
         self.symbols = tuple(symbols)
+        self.request_id = request_id
         super().__init__("; ".join(str(error) for error in errors))
 
 
@@ -150,59 +154,65 @@ def _read_instances(content: dict[str, Any], schemas: Mapping[str, SymbolSchema]
     windows: list[Window] = []
     faults: list[RequestError] = []
     symbols: list[str] = []
+    request_id = None
     for index, instance in enumerate(instances):
         try:
             windows.append(_one_or_raise(instance, schemas, is_ensemble))
             symbols.append(windows[-1].symbol)
+            request_id = request_id or windows[-1].request_id
         except BadRequests as bad:
             for error in bad.errors:
                 error.instance = index
             faults.extend(bad.errors)
             symbols.extend(bad.symbols)
+            request_id = request_id or bad.request_id
     if faults:
-        raise BadRequests(faults, symbols)
+        raise BadRequests(faults, symbols, request_id)
     return Request(windows, is_batch=True)
 
 
 def _one_or_raise(content: object, schemas: Mapping[str, SymbolSchema], is_ensemble: bool) -> Window:
     if not isinstance(content, dict):
         raise BadRequests([BadField("request", expected="an object", got=kind(content))])
-    reader = _ObjectReader(content)
-    schema = reader.try_(lambda: _schema_of(content.get("symbol"), "symbol", schemas))
-    reader.try_(lambda: _no_surplus(content, is_ensemble))
-    request_id = reader.try_(lambda: _request_id(content.get("request_id"), "request_id"))
-    as_of = reader.try_(lambda: _as_of(content.get("as_of"), "as_of"))
-    close = reader.try_(lambda: _close(content.get("close")))
-    variant = reader.try_(lambda: _variant(content.get("variant"), "variant")) if is_ensemble else None
-    weights = reader.try_(lambda: _weights(content)) if is_ensemble else None
+    faults = _Faults()
+    schema = faults.collect(lambda: _schema_of(content.get("symbol"), "symbol", schemas))
+    faults.collect(lambda: _no_surplus(content, is_ensemble))
+    request_id = faults.collect(lambda: _request_id(content.get("request_id"), "request_id"))
+    as_of = faults.collect(lambda: _as_of(content.get("as_of"), "as_of"))
+    close = faults.collect(lambda: _close(content.get("close")))
+    variant: Variant | None = None
+    weights: dict[Generation, float] | None = None
+    if is_ensemble:
+        variant = faults.collect(lambda: _variant(content.get("variant"), "variant"))
+        weights = faults.collect(lambda: _weights(content))
     values = None
     if schema is not None:
-        candles = reader.try_(lambda: _candles(content, schema))
+        candles = faults.collect(lambda: _candles(content, schema))
         if candles is not None:
-            as_of = reader.try_(lambda: _same(as_of, as_of_ms(candles, schema.interval_ms), "as_of", "candles"))
-            close = reader.try_(lambda: _same(close, float(candles.close[-1]), "close", "candles"))
-            values = reader.try_(lambda: _window_of(candles, schema))
+            as_of = faults.collect(lambda: _same(as_of, as_of_ms(candles, schema.interval_ms), "as_of", "candles"))
+            close = faults.collect(lambda: _same(close, float(candles.close[-1]), "close", "candles"))
+            values = faults.collect(lambda: _window_of(candles, schema))
         else:
-            values = reader.try_(lambda: _features(content, schema))
-    if reader.faults:
+            values = faults.collect(lambda: _features(content, schema))
+    if faults.found:
         symbol = content.get("symbol")
-        raise BadRequests(reader.faults, [symbol] if schema is not None and isinstance(symbol, str) else [])
+        raise BadRequests(faults.found, [symbol] if schema is not None and isinstance(symbol, str) else [], request_id)
     assert values is not None
     return Window(content["symbol"], values, request_id, as_of, close, variant, weights)
 
 
-class _ObjectReader:
-    """Collects the faults of one request object, so that the caller learns all of them at once."""
+class _Faults:
+    """Collects the faults of one request, so that the caller learns all of them at once."""
 
-    def __init__(self, content: Mapping[str, Any]) -> None:
-        self.content = content
-        self.faults: list[RequestError] = []
+    def __init__(self) -> None:
+        self.found: list[RequestError] = []
 
-    def try_(self, read: Any) -> Any:
+    def collect(self, read: Callable[[], T | None]) -> T | None:
+        """What `read` returns; None, with the fault kept, where it raises one."""
         try:
             return read()
         except BadRequest as fault:
-            self.faults.append(fault)
+            self.found.append(fault)
             return None
 
 
@@ -407,15 +417,15 @@ def _place(schema: SymbolSchema, row: int, column: int) -> str:
 def _read_npy(
     body: bytes | bytearray, headers: Mapping[str, str], schemas: Mapping[str, SymbolSchema], is_ensemble: bool
 ) -> Request:
-    reader = _ObjectReader({})
+    faults = _Faults()
     symbol = headers.get("x-symbol")
-    schema = reader.try_(lambda: _schema_of(symbol, "X-Symbol", schemas))
-    request_id = reader.try_(lambda: _request_id(headers.get("x-request-id"), "X-Request-Id"))
-    as_of = reader.try_(lambda: _as_of(headers.get("x-as-of"), "X-As-Of"))
-    variant = reader.try_(lambda: _variant_header(headers, is_ensemble))
-    arrays = reader.try_(lambda: _npy_windows(body, schema)) if schema is not None else None
-    if reader.faults:
-        raise BadRequests(reader.faults, [symbol] if schema is not None and symbol is not None else [])
+    schema = faults.collect(lambda: _schema_of(symbol, "X-Symbol", schemas))
+    request_id = faults.collect(lambda: _request_id(headers.get("x-request-id"), "X-Request-Id"))
+    as_of = faults.collect(lambda: _as_of(headers.get("x-as-of"), "X-As-Of"))
+    variant = faults.collect(lambda: _variant_header(headers, is_ensemble))
+    arrays = faults.collect(lambda: _npy_windows(body, schema)) if schema is not None else None
+    if faults.found:
+        raise BadRequests(faults.found, [symbol] if schema is not None and symbol is not None else [], request_id)
     assert arrays is not None and symbol is not None
     batch, is_batch = arrays
     ids = [request_id] if len(batch) == 1 else [f"{request_id}/{i}" if request_id else None for i in range(len(batch))]

@@ -155,7 +155,7 @@ class Service:
         try:
             request = read_request(raw.body, raw.headers, self.schemas, is_ensemble=self.endpoint == "ensemble")
         except BadRequests as bad:
-            call.faults, call.stand_ins = bad.errors, bad.symbols
+            call.faults, call.stand_ins, call.request_id = bad.errors, bad.symbols, bad.request_id
             return call
         call.is_batch = request.is_batch
         call.request_id = request.windows[0].request_id
@@ -228,7 +228,7 @@ class Service:
         for (symbol, generation), queue in queues.items():
             if any(item is not None for item, _ in queue):
                 self._run_model(symbol, generation, queue)
-        return sum(max(1, len(call.items)) for call in calls)
+        return sum(max(1, len(call.items)) for call in calls if not call.is_probe)
 
     def _run_model(self, symbol: str, generation: Generation, queue: Sequence[tuple[_Item | None, _Call]]) -> None:
         model = self.models[symbol][generation]

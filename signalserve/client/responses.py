@@ -33,6 +33,7 @@ _BY_TORCHSERVE: dict[tuple[int, str], type[ErrorAnswer]] = {
     (400, "InvalidKeyException"): NotAuthorised,
     (500, "InternalServerException"): WorkerDied,
     (503, "InternalServerException"): PredictionFailed,
+    (507, "InternalServerException"): WorkerDied,  # what TorchServe 0.12 really sends when a worker is killed
     (503, "ServiceUnavailableException"): NoFreeWorker,
 }
 
@@ -50,6 +51,8 @@ _REMEDIES: dict[type[ErrorAnswer], str] = {
     EndpointNotFound: "no such address here; is base_url the service's?",
     TooLarge: "the body is over the server's limit (max_request_size); send less at once",
     RateLimited: "too many requests; ask less often",
+    NoFreeWorker: "its queue is full, or none of the model's workers runs",
+    PredictionFailed: "the handler raised; its log has the reason",
 }
 
 
@@ -150,7 +153,9 @@ def _service_error(status: int, faults: Sequence[Fault]) -> SignalError:
 def _torchserve_error(status: int, kind: str, message: str) -> SignalError:
     """kind: the Java exception's name, which TorchServe sends as `type`."""
     cls = _BY_TORCHSERVE.get((status, kind)) or _class_of(status)
-    return cls(f"TorchServe: {message} (HTTP {status}, {kind})", status=status, code=kind)
+    said = message.split(". ")[0]  # what follows is advice about its management API, which is off here
+    remedy = f"; {_REMEDIES[cls]}" if cls in _REMEDIES else ""
+    return cls(f"TorchServe: {said}{remedy} (HTTP {status}, {kind})", status=status, code=kind)
 
 
 def _bare_error(answer: Answer) -> SignalError:

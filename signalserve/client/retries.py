@@ -12,7 +12,8 @@ class Retries:
     """`count` further attempts after the first, all within `total_s` seconds; `Retries(0)` asks once.
 
     first_wait_s: upper bound of the first wait; each further one's is twice the last's, up to longest_wait_s.
-    total_s: seconds for the whole call, waits included. An attempt gets at most what is left; None has no deadline.
+    total_s: seconds for the whole call, waits included: no attempt begins after them, and no phase of one (connecting,
+    sending, waiting for the next bytes) may take longer than what is left. None has no deadline.
     Raises ValueError for negative numbers, and a total_s of 0.
     """
 

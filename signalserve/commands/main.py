@@ -64,12 +64,11 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _load(point: EntryPoint, subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Raises ConfigError where what the module imports is not installed."""
+    """Raises ConfigError where what the module imports, at once or for its options, is not installed."""
     try:
-        module = point.load()
+        point.load().add_parser(subparsers)
     except ImportError as error:
         raise ConfigError(f"{point.name}: {_hint(error)}") from error
-    module.add_parser(subparsers)
 
 
 def _load_or_excuse(point: EntryPoint, subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -78,7 +77,8 @@ def _load_or_excuse(point: EntryPoint, subparsers: "argparse._SubParsersAction[a
         _load(point, subparsers)
     except ConfigError as error:
         reason = str(error).removeprefix(f"{point.name}: ").replace("%", "%%")
-        subparsers.add_parser(point.name, help=f"not available: {reason}")
+        if point.name not in subparsers.choices:  # it may have got that far
+            subparsers.add_parser(point.name, help=f"not available: {reason}")
 
 
 def _hint(error: ImportError) -> str:

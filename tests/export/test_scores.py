@@ -85,15 +85,31 @@ def test_baselines_come_from_the_training_shares_alone() -> None:
 def test_the_base_rate_forecast_has_no_skill() -> None:
     _, labels = forecasts(3000)
     shares = class_shares(labels)
-    found = skill(np.tile(shares, (3000, 1)), labels, shares)
-    assert found["nll_gain"] == {"mean": 0.0, "standard_error": 0.0}
+    gain = skill(np.tile(shares, (3000, 1)), labels, shares)["nll_gain"]
+    assert gain["mean"] == gain["quiet_or_moving"]["mean"] == gain["direction"]["mean"] == 0.0
+
+
+def test_the_gain_is_the_sum_of_its_kinds() -> None:
+    probabilities, labels = forecasts(3000)
+    gain = skill(probabilities, labels, np.array([0.3, 0.3, 0.4]))["nll_gain"]
+    assert gain["mean"] == pytest.approx(gain["quiet_or_moving"]["mean"] + gain["direction"]["mean"])
+
+
+def test_knowing_only_what_moves_gains_nothing_of_direction() -> None:
+    random = np.random.default_rng(0)
+    quiet = random.random(3000)
+    probabilities = np.stack([(1 - quiet) / 2, quiet, (1 - quiet) / 2], axis=1)
+    labels = np.where(random.random(3000) < quiet, 1, 2 * random.integers(0, 2, 3000))
+    found = skill(probabilities, labels, np.full(3, 1 / 3))
+    assert found["nll_gain"]["direction"]["mean"] == pytest.approx(0.0, abs=1e-12)
+    assert found["nll_gain"]["quiet_or_moving"]["mean"] > 0.1
 
 
 def test_up_or_down_ignores_what_is_said_of_neutral() -> None:
     labels = np.array([0, 1, 2] * 100)
     probabilities = np.array([[0.2, 0.7, 0.1], [0.1, 0.1, 0.8], [0.1, 0.7, 0.2]] * 100)
     found = skill(probabilities, labels, np.full(3, 1 / 3))["up_or_down"]
-    assert (found["n"], found["accuracy"]) == (200, 1.0)
+    assert (found["n"], found["mean"]) == (200, 1.0)
 
 
 def test_the_error_of_independent_values_is_the_textbooks() -> None:

@@ -446,6 +446,12 @@ def test_all_faults_of_a_request_are_listed():
     assert {error.field for error in faults(body)} == {"symbol", "request_id", "as_of", "close", "variant", "surplus"}
 
 
+def test_every_surplus_field_is_named():
+    words = " ".join(str(error) for error in faults(request_body(surplus=1, featurs=2)))
+    assert "surplus" in words
+    assert "featurs" in words
+
+
 def test_all_faults_of_a_batch_carry_their_instance():
     right, short = request_body(), with_features(ROWS[:59], request_id="")
     errors = faults({"instances": [right, short, right, with_features(NAMED, symbol="DOGE-USD"), 7]})

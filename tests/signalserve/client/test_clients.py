@@ -172,6 +172,6 @@ def test_a_service_that_hangs_is_left_at_the_deadline():
         started = time.monotonic()
         with pytest.raises(TimedOut) as caught:
             client.predict(BTC, features=np.zeros((60, 72)))
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 3.0
         assert caught.value.attempts > 1
         released.set()

@@ -64,6 +64,7 @@ def test_a_code_is_raised_as_its_class(kind, code):
             "Prediction failed",
         ),
         (torchserve(500, "InternalServerException", "Worker died."), signals.WorkerDied, "Worker died"),
+        (torchserve(507, "InternalServerException", "Worker died."), signals.WorkerDied, "Worker died"),
         (torchserve(400, "InvalidKeyException", "Token Authorization failed."), signals.NotAuthorised, "Token"),
         (torchserve(405, "MethodNotAllowedException", "Requested method …"), signals.RequestRefused, "HTTP 405"),
         (torchserve(507, "OutOfMemory", "…"), signals.ServiceUnavailable, "HTTP 507"),

@@ -112,6 +112,21 @@ def test_a_command_that_can_not_be_imported_leaves_the_others_alone(install, cap
     assert capsys.readouterr().err.startswith("signalserve: broken: module_of_nowhere is not installed here: pip")
 
 
+@pytest.mark.parametrize("got_far", [False, True])
+def test_nor_does_one_that_imports_what_is_missing_for_its_options(install, capsys, got_far):
+    def add_parser(subparsers):
+        if got_far:
+            subparsers.add_parser("late")
+        raise missing("safetensors")
+
+    install(count=lambda args: 5, late=lambda args: 0)
+    sys.modules["fake_late"].add_parser = add_parser
+    assert main([]) == 0
+    assert "does count" in capsys.readouterr().out
+    assert main(["late"]) == 2
+    assert "late: safetensors is not installed here" in capsys.readouterr().err
+
+
 def test_an_unknown_command_is_told_what_there_is(install, capsys):
     install(count=lambda args: 0)
     with pytest.raises(SystemExit) as left:

@@ -1,0 +1,213 @@
+"""What a process refuses to serve, and by which words; what it makes of models that read different columns."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from stores import BTC, ETH, scaler_of, write_model, write_settings, write_store
+
+from signalserve.bundle import load_bundle, sha256_of
+from signalserve.engine import onnx_bytes
+from signalserve.errors import BundleError, ConfigError
+from signalserve.features import COLUMNS
+from signalserve.models import check_settings, load_models
+from signalserve.service import Service
+from signalserve.settings import Settings, parse_settings
+
+BOTH = ("v6_fixed", "v8")
+FAILED = {"passed": ["finite"], "failed": ["accuracy", "spread"], "report": {}}
+
+
+def load(root: Path, generations: tuple = BOTH, settings: Settings | None = None, engine: str = "torch"):
+    return load_models(root, generations, settings or Settings(), engine=engine, device="cpu")
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def test_every_symbol_has_its_generations(tmp_path: Path):
+    write_model(write_store(tmp_path, (BTC,)), "v6_fixed", ETH)
+    models, schemas = load(tmp_path)
+    assert {symbol: set(by) for symbol, by in models.items()} == {BTC: {"v6_fixed", "v8"}, ETH: {"v6_fixed"}}
+    assert schemas[BTC].columns == COLUMNS
+    assert (schemas[BTC].positional, schemas[BTC].window, schemas[BTC].interval_ms) == (True, 60, 60_000)
+
+
+def test_an_endpoint_takes_its_own_generation_only(tmp_path: Path):
+    models, _ = load(write_store(tmp_path), ("v8",))
+    assert set(models[BTC]) == {"v8"}
+
+
+def test_the_window_that_stands_in_for_a_wrong_one_is_the_mean(tmp_path: Path):
+    models, _ = load(write_store(tmp_path))
+    neutral = models[BTC]["v8"].neutral
+    assert neutral.shape == (60, 72)
+    assert np.array_equal(neutral[0], np.array(scaler_of(BTC)[0], dtype=np.float32))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "reference.json"])
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path, name: str):
+    path = write_store(tmp_path) / "bundles" / "v8" / BTC / "1" / name
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(BundleError, match=rf"v8/BTC-USD/1/{name}: sha256 .* differs"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        lambda m: m["calibration"].update(temperature=1.0),
+        lambda m: m["calibration"].update(clamp=0.01),
+        lambda m: m["golden"]["raw_logits"].reverse(),
+        lambda m: m["golden"].update(probabilities=[0.2, 0.3, 0.5]),
+    ],
+)
+def test_a_manifest_that_was_tampered_with_gives_another_golden_answer(tmp_path: Path, tamper: Callable, engine: str):
+    edit_manifest(write_model(tmp_path, "v8", temperature=8.0), tamper)
+    with pytest.raises(BundleError, match=rf"v8/BTC-USD/1 on {engine}, cpu: golden window: expected .*, got \["):
+        load(tmp_path, ("v8",), engine=engine)
+
+
+def overflowing(weights: dict[str, Any]) -> None:
+    """Every hidden unit is 1, and logits are 2e39: finite in float64, infinite in float32."""
+    weights["lstm.bias_ih_l1"].fill_(10)
+    weights["head.weight"].fill_(3e38)
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_a_model_that_gives_infinity_on_its_golden_window_is_refused_by_name(tmp_path: Path, engine: str):
+    write_model(tmp_path, "v8", edit=overflowing)
+    with pytest.raises(BundleError, match="v8/BTC-USD/1"):
+        load(tmp_path, ("v8",), engine=engine)
+
+
+def test_no_bundle_of_the_endpoints_generation_says_so(tmp_path: Path):
+    with pytest.raises(BundleError, match="expected bundles of v8, found none"):
+        load(write_store(tmp_path, generations=("v6_fixed",)), ("v8",))
+
+
+# ---- pins
+
+
+def test_a_pinned_version_is_served_instead_of_the_newest(tmp_path: Path):
+    for version in ("1", "2"):
+        write_model(tmp_path, "v8", version=version)
+    pinned, _ = load(tmp_path, ("v8",), Settings(bundles={BTC: {"v8": "1"}}))
+    newest, _ = load(tmp_path, ("v8",))
+    assert pinned[BTC]["v8"].bundle.manifest.version == "1"
+    assert newest[BTC]["v8"].bundle.manifest.version == "2"
+
+
+def test_a_pinned_version_that_is_missing_is_named(tmp_path: Path):
+    with pytest.raises(BundleError, match="BTC-USD pins v8 version 7"):
+        load(write_store(tmp_path), settings=Settings(bundles={BTC: {"v8": "7"}}))
+
+
+def test_a_pin_of_another_generation_does_not_concern_an_archive_without_it(tmp_path: Path):
+    # the archive of /predictions/v6_fixed holds v6_fixed bundles only
+    models, _ = load(write_store(tmp_path, generations=("v6_fixed",)), ("v6_fixed",), Settings(bundles={BTC: {"v8": "1"}}))
+    assert set(models[BTC]) == {"v6_fixed"}
+
+
+# ---- gates
+
+
+def test_failed_gates_are_refused_by_their_names(tmp_path: Path):
+    write_model(tmp_path, "v8", gates=FAILED)
+    with pytest.raises(BundleError, match=r"v8/BTC-USD/1 failed its gates \(accuracy, spread\).*allow_failed_gates: true"):
+        load(tmp_path)
+
+
+def test_failed_gates_may_be_allowed(tmp_path: Path):
+    write_model(tmp_path, "v8", gates=FAILED)
+    models, _ = load(tmp_path, settings=Settings(allow_failed_gates=True))
+    assert models[BTC]["v8"].bundle.failed_gates == ("accuracy", "spread")
+
+
+# ---- settings that ask for what is not there
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("defaults: {mode: v8}", "v8"),
+        ("defaults: {mode: ensemble}", "v8"),
+        ("defaults: {mode: v6_fixed}\nsymbols: {BTC-USD: {mode: v8}}", "v8"),
+        ("defaults: {mode: ab}\nexperiment: {name: n, split: {v6_fixed: 0.5, v8: 0.5}, control: v8, salt: s}", "v8"),
+        ("defaults: {mode: ab}\nexperiment: {name: n, split: {ensemble: 1}, control: ensemble, salt: s}", "v8"),
+        ("defaults: {mode: v6_fixed}", None),
+        ("defaults: {mode: ensemble, weights: {v6_fixed: 1, v8: 0}}", None),
+        ("defaults: {mode: v6_fixed}\nsymbols: {SOL-USD: {mode: v8}}", None),
+        ("defaults: {mode: ab}\nexperiment: {name: n, split: {v6_fixed: 1, v8: 0}, control: v6_fixed, salt: s}", None),
+    ],
+)
+def test_settings_may_ask_only_for_models_that_are_there(text: str, missing: str | None):
+    settings = parse_settings(text, "f")
+    if missing is None:
+        check_settings(settings, {BTC: ["v6_fixed"]})
+    else:
+        with pytest.raises(ConfigError, match=f"BTC-USD asks for {missing}, and there is no bundle of it for BTC-USD"):
+            check_settings(settings, {BTC: ["v6_fixed"]})
+
+
+def test_a_service_whose_settings_ask_for_a_missing_model_does_not_load(tmp_path: Path):
+    write_store(tmp_path, generations=("v6_fixed",))
+    settings_path = write_settings(tmp_path / "serving.yaml", "defaults: {mode: v8}")
+    with pytest.raises(ConfigError, match="BTC-USD asks for v8"):
+        Service.load(tmp_path, "ensemble", settings_path=settings_path, engine="torch", device="cpu")
+
+
+# ---- models of one symbol that read different columns
+
+
+def test_a_schema_holds_what_any_of_its_models_reads(tmp_path: Path):
+    write_model(tmp_path, "v6_fixed", columns=("ema_10", "rsi_14"))
+    write_model(tmp_path, "v8", columns=("returns", "ema_10"))
+    models, schemas = load(tmp_path)
+    assert schemas[BTC].columns == ("ema_10", "rsi_14", "returns")
+    assert not schemas[BTC].positional
+    assert list(np.arange(3)[models[BTC]["v6_fixed"].order]) == [0, 1]
+    assert list(np.arange(3)[models[BTC]["v8"].order]) == [2, 0]
+
+
+def test_models_of_one_symbol_that_read_different_bars_are_refused(tmp_path: Path):
+    write_model(tmp_path, "v6_fixed", interval_ms=60_000)
+    write_model(tmp_path, "v8", interval_ms=900_000)
+    with pytest.raises(BundleError, match="models of one symbol must read the same bars"):
+        load(tmp_path)
+
+
+# ---- exported files in an archive
+
+
+def exported(root: Path, content: bytes | None = None) -> Path:
+    """An archive's onnx/ and index beside the bundle v8/BTC-USD/1; content instead of the real file's."""
+    bundle = load_bundle(write_model(root, "v8"))
+    real = onnx_bytes(bundle)
+    path = root / "onnx" / f"{bundle.name}.onnx"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(real)
+    (root / "archive.json").write_text(json.dumps({"onnx": {bundle.name: sha256_of(path)}}))
+    if content is not None:
+        path.write_bytes(content)
+    return path
+
+
+def test_an_archives_exported_file_is_what_runs(tmp_path: Path):
+    exported(tmp_path)
+    models, _ = load(tmp_path, ("v8",), engine="auto")
+    assert models[BTC]["v8"].engine.name == "onnxruntime"
+
+
+def test_an_exported_file_that_is_not_the_packed_one_is_refused_by_name(tmp_path: Path):
+    exported(tmp_path, content=b"something else")
+    with pytest.raises(BundleError, match=r"v8/BTC-USD/1\.onnx: missing, or not the file that was packed"):
+        load(tmp_path, ("v8",), engine="auto")
