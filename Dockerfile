@@ -98,11 +98,11 @@ ENTRYPOINT ["signalserve"]
 
 FROM runtime AS cpu
 COPY --from=libraries-cpu /opt/venv /opt/venv
+COPY --from=project /wheels /wheels
 COPY --from=project /image /
 # The archives are made here, of this image's own versions: at run time the model store is read-only, and `serve` finds
 # them up to date. Pinning another bundle version in serving.yaml therefore needs a new image.
-RUN --mount=type=bind,from=project,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --no-deps /wheels/*.whl \
+RUN pip install --no-cache-dir --no-index --no-deps /wheels/*.whl \
     && signalserve archives --settings /config/serving.yaml
 USER 10001:10001
 CMD ["serve", "--host", "0.0.0.0", "--settings", "/config/serving.yaml", "--device", "cpu"]
@@ -111,9 +111,9 @@ CMD ["serve", "--host", "0.0.0.0", "--settings", "/config/serving.yaml", "--devi
 FROM runtime AS gpu
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=libraries-gpu /opt/venv /opt/venv
+COPY --from=project /wheels /wheels
 COPY --from=project /image /
-RUN --mount=type=bind,from=project,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --no-deps /wheels/*.whl \
+RUN pip install --no-cache-dir --no-index --no-deps /wheels/*.whl \
     && signalserve archives --settings /config/serving.yaml
 USER 10001:10001
 # not auto: a container without its GPU says so and ends, instead of answering from the CPU

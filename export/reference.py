@@ -102,9 +102,7 @@ def run(args: argparse.Namespace) -> int:
                 draft = build(market, args.quick, show)
                 folder = write(market, draft, args.out, versions[symbol], command)
                 progress.console.print(f"wrote {folder}")
-    manifests = sorted(
-        (load_bundle(folder).manifest for folder in newest_bundles(args.out)), key=lambda m: (m.symbol, m.generation)
-    )
+    manifests = newest_manifests(args.out)
     console.print(rich_table(manifests))
     readme = args.out.parent / README
     if not write_readme(readme, manifests):
@@ -452,6 +450,14 @@ HEADER: Final = (
     *("symbol", "model", "T", "accuracy", "majority", "largest class", "NLL", "base-rate NLL", "Brier"),
     *("base-rate Brier", "calibration error (if perfect)", "over 0.75"),
 )
+
+
+def newest_manifests(out: Path) -> list[Manifest]:
+    """Of the newest version of each bundle, by symbol, then generation."""
+    manifests = (load_bundle(folder).manifest for folder in newest_bundles(out))
+    return sorted(manifests, key=lambda manifest: (manifest.symbol, manifest.generation))
+
+
 IN_TERMINAL: Final = frozenset(
     {"symbol", "model", "T", "accuracy", "majority", "largest class", "NLL", "base-rate NLL", "Brier"}
 )
@@ -493,16 +499,14 @@ def gain_rows(manifests: Sequence[Manifest]) -> Iterator[tuple[str, ...]]:
 
 def rich_table(manifests: Sequence[Manifest]) -> "Table":
     """The columns that fit a terminal of 80 characters; the README has all."""
-    from rich import box
     from rich.table import Table
 
     shown = [HEADER.index(name) for name in HEADER if name in IN_TERMINAL]
     table = Table(
         *(HEADER[column] for column in shown),
         title="On the test part, which nothing was fitted to",
-        box=box.SIMPLE_HEAD,
+        box=None,
         padding=(0, 1, 0, 0),
-        pad_edge=False,
     )
     for row in table_rows(manifests):
         table.add_row(*(row[column] for column in shown))
@@ -533,8 +537,8 @@ and judged on the one-minute bars of {first[:10]} to {last[:10]} and know no oth
 For each symbol there are two. `v6_fixed` is a V6 as the owners had it (an LSTM trained until its confidence was mostly
 memory of the training part), mended with the scaler that its serving had forgotten, a clamp at ±{CLAMP:g} and a
 temperature fitted by likelihood. `v8` is a wider LSTM with dropout, label smoothing, class weights, and the end of the
-training part held back to choose epoch and head. Both were trained at other price levels than the real ones (prices of
-a window times a random factor), without which they learn where the price stood and nothing that lasts.
+training part held back to choose epoch and head. Both were trained at other price levels than the real ones (the
+prices of a window times a random factor), without which much of what they learn is where the price stood.
 
 Labels: the close {HORIZON} bars on, against a band that calls a third of the training part NEUTRAL. The bars are cut in
 time order, 60 % to train on, 15 % for the temperature, 25 % to judge, with {WINDOW + HORIZON} bars unused between them.
@@ -571,8 +575,8 @@ The same networks on the same test part:
 {_markdown(BEFORE_HEADER, before_rows(manifests))}
 
 Without its scaler a network does not answer what it was taught: it says few classes, whatever the market does, and
-can be sure of them. With it, at T = 1, it is nearly as sure as of the windows
-it learned from, and right far less often.
+can be sure of them. With it, at T = 1, it is nearly as sure as of the windows it learned from, and right far less
+often.
 """
 
 

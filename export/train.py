@@ -45,7 +45,7 @@ PRICE_PREFIXES: Final = (
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network is trained. Every number is a choice made on validation data, or V6's own."""
+    """How a network is trained. No number here was chosen by looking at a test part."""
 
     epochs: int
     every: int  # an epoch takes one window in so many, the next epoch their neighbours: these share 59 of 60 bars

@@ -422,7 +422,7 @@ def _read_npy(
     schema = faults.collect(lambda: _schema_of(symbol, "X-Symbol", schemas))
     request_id = faults.collect(lambda: _request_id(headers.get("x-request-id"), "X-Request-Id"))
     as_of = faults.collect(lambda: _as_of(headers.get("x-as-of"), "X-As-Of"))
-    variant = faults.collect(lambda: _variant_header(headers, is_ensemble))
+    variant: Variant | None = faults.collect(lambda: _variant_header(headers, is_ensemble))
     arrays = faults.collect(lambda: _npy_windows(body, schema)) if schema is not None else None
     if faults.found:
         raise BadRequests(faults.found, [symbol] if schema is not None and symbol is not None else [], request_id)

@@ -1,7 +1,7 @@
 """What a bundle must answer, in plain float64: the judge of every number the service gives.
 
-Shares no code with signalserve, on purpose: it reads manifest.json and weights.safetensors itself, and writes the LSTM,
-the scaling, the clamp, the softmax and the pool out again from their formulas. A mistake in the package can't hide here.
+Shares no code with signalserve, on purpose: it reads manifest.json and weights.safetensors itself, and writes the
+scaling, the LSTM, the clamp, the softmax and the pool out again from their formulas. A mistake there can't hide here.
 """
 
 import json

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -29,8 +31,8 @@ def make_app(prober: Prober, metrics_folder: Path) -> Starlette:
         fold_dead(metrics_folder)
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(metrics_folder))  # type: ignore[no-untyped-call]
-        own = _own_metrics(prober)
-        return Response(generate_latest(registry) + generate_latest(own), media_type=CONTENT_TYPE_LATEST)
+        registry.register(_Standings(prober))
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     @contextlib.asynccontextmanager
     async def probing(_: Starlette) -> AsyncIterator[None]:
@@ -43,17 +45,24 @@ def make_app(prober: Prober, metrics_folder: Path) -> Starlette:
     return Starlette(routes=[Route("/ready", ready), Route("/metrics", metrics)], lifespan=probing)
 
 
-def _own_metrics(prober: Prober) -> CollectorRegistry:
-    """What the sidecar itself knows, made anew for each scrape: how the golden probes stand."""
-    registry = CollectorRegistry()
-    labels = ["endpoint", "symbol", "generation"]
-    ready = Gauge("signalserve_ready", "1 while golden probes are answered correctly", labels, registry=registry)
-    seconds = Gauge(
-        "signalserve_probe_seconds", "How long the last golden probe took, over HTTP", labels, registry=registry
-    )
-    faults = prober.not_ready()
-    for probe in prober.probes:
-        values = (probe.endpoint, probe.symbol, probe.manifest.generation)
-        ready.labels(*values).set(probe.name not in faults)
-        seconds.labels(*values).set(prober.standings[probe.name].seconds)
-    return registry
+class _Standings(Collector):
+    """What the sidecar itself knows: how the golden probes stand.
+
+    Not Gauges: in a process that has PROMETHEUS_MULTIPROC_DIR they would write to the workers' folder.
+    """
+
+    def __init__(self, prober: Prober) -> None:
+        self._prober = prober
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ["endpoint", "symbol", "generation"]
+        ready = GaugeMetricFamily("signalserve_ready", "1 while golden probes are answered correctly", labels=labels)
+        seconds = GaugeMetricFamily(
+            "signalserve_probe_seconds", "How long the last golden probe took, over HTTP", labels=labels
+        )
+        faults = self._prober.not_ready()
+        for probe in self._prober.probes:
+            values = (probe.endpoint, probe.symbol, probe.manifest.generation)
+            ready.add_metric(values, probe.name not in faults)
+            seconds.add_metric(values, self._prober.standings[probe.name].seconds)
+        yield from (ready, seconds)

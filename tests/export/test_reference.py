@@ -7,14 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from export import reference
+from export.labels import direction_labels, neutral_band
+from export.scores import by_class, class_shares
+from export.split import split_in_time, usable
 from signalserve.bundle import Bundle, load_bundle, newest_bundles
-from signalserve.candles import FIELDS
+from signalserve.candles import FIELDS, Candles, iso
 from signalserve.demo import demo_candles
 from signalserve.engine import TorchEngine, calibrated_model
 from signalserve.errors import BundleError, DataError
-from signalserve.features import COLUMNS, WINDOW
+from signalserve.features import COLUMNS, MIN_CANDLES, WINDOW, compute_features
 from signalserve.golden import golden_mismatch, golden_window
 
 SYMBOL = "SOL-USD"
@@ -68,8 +72,6 @@ def test_float32_keeps_the_promised_digits(bundles: dict[str, Bundle], generatio
     bundle = bundles[generation]
     windows = np.stack([golden_window(bundle.manifest.scaler, WINDOW) * (1 + 0.01 * i) for i in range(5)])
     served = TorchEngine(bundle, "cpu").predict(windows.astype(np.float32))
-    import torch
-
     with torch.inference_mode():
         model = calibrated_model(bundle)
         model.network.double()
@@ -117,8 +119,6 @@ def test_v8_tells_both_heads_and_has_the_better_one(bundles: dict[str, Bundle]) 
 def test_the_scaler_is_the_training_parts(bundles: dict[str, Bundle]) -> None:
     manifest = bundles["v6_fixed"].manifest
     assert manifest.scaler == bundles["v8"].manifest.scaler
-    from signalserve.features import MIN_CANDLES, compute_features
-
     features = compute_features(demo_candles(SYMBOL, 2600, end_ms=1_750_000_000_000))
     first = MIN_CANDLES - WINDOW
     rows = features[first : first + manifest.spans.train.bars]
@@ -175,3 +175,37 @@ def test_too_few_bars_are_refused_by_file(tmp_path: Path) -> None:
     write_bars(tmp_path, 1500)
     with pytest.raises(DataError, match=r"SOL-USD\.csv: too few bars"):
         run("--bars", str(tmp_path), "--out", str(tmp_path / "bundles"))
+
+
+COMMITTED = Path(__file__).resolve().parents[2] / "model_store" / "bundles"
+
+
+@pytest.mark.parametrize("path", newest_bundles(COMMITTED), ids=lambda path: "-".join(path.parts[-3:]))
+def test_a_committed_bundle_loads_answers_and_tells_of_real_bars(path: Path) -> None:
+    bundle = load_bundle(path)
+    output = TorchEngine(bundle, "cpu").predict(golden_window(bundle.manifest.scaler, WINDOW)[None])
+    assert golden_mismatch(bundle.manifest, output.raw_logits[0], output.probabilities[0]) is None
+    assert "Binance USDT-M perpetual" in bundle.manifest.provenance["data"]["instrument"]
+    assert bundle.manifest.report["temperature_fit"]["at_bound"] is None
+    assert "--quick" not in bundle.manifest.provenance["command"]
+
+
+def test_the_committed_bundles_stay_small() -> None:
+    assert sum(path.stat().st_size for path in COMMITTED.rglob("*") if path.is_file()) < 12e6
+
+
+def test_the_committed_readme_is_what_the_manifests_say() -> None:
+    manifests = reference.newest_manifests(COMMITTED)
+    assert (COMMITTED.parent / "README.md").read_text() == reference.readme_text(manifests)
+
+
+def test_what_a_committed_manifest_says_of_its_labels_follows_from_the_real_bars(real_bars: dict[str, Candles]) -> None:
+    manifest = load_bundle(COMMITTED / "v8" / "BTC-USD" / "1").manifest
+    candles = real_bars["BTC-USD"]
+    split = split_in_time(usable(len(candles), MIN_CANDLES - WINDOW, WINDOW, manifest.labels.horizon_bars))
+    band = neutral_band(candles.close, manifest.labels.horizon_bars, split.train.bars)
+    assert band == manifest.labels.neutral_band
+    labels = direction_labels(candles.close, manifest.labels.horizon_bars, band)
+    assert class_shares(labels[split.train.ends])[1] == pytest.approx(1 / 3, abs=0.001)
+    assert by_class(class_shares(labels[split.test.ends])) == manifest.report["base_rates"]
+    assert iso(candles.timestamp_ms[split.test.bars.start]) == manifest.spans.test.start

@@ -44,7 +44,9 @@ def check(server: Server, references: dict[tuple[str, str], ReferenceModel], cas
     symbol = cases[0].symbol
     windows = np.stack([case.values for case in cases])
     expected = {generation: references[generation, symbol].answer(windows)[1] for generation in GENERATIONS}
-    expected["ensemble"] = pool([expected[g] for g in GENERATIONS], [WEIGHTS[g] for g in GENERATIONS], "linear", 1.0)
+    expected["ensemble"] = pool(
+        np.array([expected[g] for g in GENERATIONS]), np.array([WEIGHTS[g] for g in GENERATIONS]), "linear", 1.0
+    )
     with httpx.Client(trust_env=False, timeout=30) as client:
         for endpoint in (*GENERATIONS, "ensemble"):
             url = f"{server.url}/predictions/{endpoint}"
@@ -59,13 +61,7 @@ def check(server: Server, references: dict[tuple[str, str], ReferenceModel], cas
 
 
 def answers_by_form(client: httpx.Client, url: str, case: Case) -> dict[str, dict]:
-    body, headers = case.npy()
-    return {
-        "candles": answer(ask(client, url, case.candles())),
-        "by name": answer(ask(client, url, case.by_name())),
-        "by position": answer(ask(client, url, case.by_position())),
-        "npy": answer(ask(client, url, body, headers)),
-    }
+    return {name: answer(ask(client, url, body, headers)) for name, (body, headers) in case.forms.items()}
 
 
 def batch_answers(client: httpx.Client, url: str, cases: list[Case]) -> list[list[dict]]:

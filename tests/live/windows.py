@@ -3,9 +3,11 @@
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import orjson
 
 from signalserve.candles import Candles, to_rows
 from signalserve.features import COLUMNS, MIN_CANDLES, compute_features
@@ -20,6 +22,12 @@ class Case:
     symbol: str
     rows: list[list[float]]
     values: np.ndarray
+
+    @cached_property
+    def forms(self) -> dict[str, tuple[bytes, dict[str, str]]]:
+        """Every form as body and headers, made once."""
+        contents = {"candles": self.candles(), "by name": self.by_name(), "by position": self.by_position()}
+        return {name: (orjson.dumps(content), JSON) for name, content in contents.items()} | {"npy": self.npy()}
 
     def candles(self) -> dict[str, Any]:
         return {"symbol": self.symbol, "candles": self.rows}

@@ -184,7 +184,7 @@ def test_a_store_without_archives_says_what_to_run(tmp_path: Path, index: str | 
 
 
 def test_skill_is_accuracy_less_that_of_the_commonest_class(tmp_path: Path):
-    report = {"accuracy": 0.41, "baselines": {"majority_accuracy": 0.40}}
+    report = {"accuracy": 0.41, "base_rates": {"DOWN": 0.35, "NEUTRAL": 0.25, "UP": 0.40}}
     measured = load_bundle(write_model(tmp_path, "v8", BTC, report=report, **SMALL)).manifest
     unmeasured = load_bundle(write_model(tmp_path, "v8", ETH, **SMALL)).manifest
     assert measured.accuracy_over_majority == pytest.approx(0.01)

@@ -19,7 +19,7 @@ no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens
 
 @pytest.fixture(scope="module", params=["v6_fixed", "v8"])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Temperature, clamp and gain chosen so that about half of the logits are clamped and none of the answers is flat."""
+    """Temperature, clamp and gain are such that about half of the logits are clamped and no answer is flat."""
     root = tmp_path_factory.mktemp("store")
     return load_bundle(write_model(root, request.param, BTC, hidden=16, gain=200.0, clamp=5.0, temperature=3.0))
 
@@ -172,5 +172,5 @@ def test_a_gpu_agrees_with_the_float64_reference(bundle: Bundle):
 def test_weights_of_another_architecture_are_refused_in_words(tmp_path: Path, bundle: Bundle):
     other = load_bundle(write_model(tmp_path, "v8", BTC, hidden=4))
     mixed = Bundle(bundle.path, bundle.manifest, other.weights, {}, "")
-    with pytest.raises(BundleError, match="the weights do not fit the manifest's architecture: .*size mismatch"):
+    with pytest.raises(BundleError, match=r"the weights do not fit the manifest's architecture: .*size mismatch"):
         create_engine(mixed, engine="torch", device="cpu")

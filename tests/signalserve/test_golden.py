@@ -43,7 +43,7 @@ def test_the_right_answer_has_no_mismatch(manifest: Manifest):
 
 @pytest.mark.parametrize(("off", "is_right"), [(0.9e-5, True), (1.1e-5, False)])
 def test_probabilities_may_differ_by_the_numeric_bound(manifest: Manifest, off: float, is_right: bool):
-    probabilities = np.array(manifest.golden.probabilities) + [off, 0, -off]
+    probabilities = np.array(manifest.golden.probabilities) + np.array([off, 0, -off])
     mismatch = golden_mismatch(manifest, manifest.golden.raw_logits, probabilities)
     assert (mismatch is None) == is_right
 

@@ -10,13 +10,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from signalserve.metrics import CONFIDENCE_EDGES, Metrics
 
-CODES = (
-    "bad_json bad_npy bad_content_type too_large unknown_symbol bad_shape missing_columns unknown_columns not_finite "
-    "bad_candles bad_weights bad_variant features_off_scale extra_field missing_field bad_field "
-    "model_output_not_finite no_healthy_arm not_ready"
-).split()
-WARNINGS = "clamped clamp_tie features_off_scale stale_input uncalibrated_weights failed_gates degraded".split()
-RULES = "not_finite clamped clamp_tie saturated off_scale".split()
+CODES = [
+    *("bad_json", "bad_npy", "bad_content_type", "too_large", "unknown_symbol", "bad_shape", "missing_columns"),
+    *("unknown_columns", "not_finite", "bad_candles", "bad_weights", "bad_variant", "features_off_scale"),
+    *("extra_field", "missing_field", "bad_field", "model_output_not_finite", "no_healthy_arm", "not_ready"),
+]
+WARNINGS = [
+    *("clamped", "clamp_tie", "features_off_scale", "stale_input", "uncalibrated_weights", "failed_gates", "degraded"),
+]
+RULES = ["not_finite", "clamped", "clamp_tie", "saturated", "off_scale"]
 MODELS = {"BTC-USD": ("v6_fixed", "v8"), "SOL-USD": ("v6_fixed",)}
 VARIANTS = ("v6_fixed", "v8", "ensemble")
 
@@ -125,7 +127,7 @@ def test_bundles_and_their_worth_are_shown(counted: Counted):
     counted.metrics.bundle("BTC-USD", "v8", "3", "abcdef", "torch", "cpu")
     counted.metrics.skill("BTC-USD", "v8", -0.01)
     text = generate_latest(counted.registry).decode()
-    assert 'signalserve_bundle_info{' in text
+    assert "signalserve_bundle_info{" in text
     assert 'version="3"' in text
     assert 'signalserve_model_accuracy_over_majority{generation="v8",symbol="BTC-USD"} -0.01' in text
 
@@ -141,7 +143,9 @@ def test_in_multiprocess_mode_everything_is_at_0_too(tmp_path: Path):
         "print(generate_latest(registry).decode())\n"
     )
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
     for code_ in CODES:
         assert f'signalserve_errors_total{{code="{code_}",endpoint="v8"}} 0.0' in shown
     assert 'signalserve_predictions_total{direction="UP",endpoint="v8",symbol="BTC-USD",variant="v8"} 0.0' in shown

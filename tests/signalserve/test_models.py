@@ -113,7 +113,9 @@ def test_a_pinned_version_that_is_missing_is_named(tmp_path: Path):
 
 def test_a_pin_of_another_generation_does_not_concern_an_archive_without_it(tmp_path: Path):
     # the archive of /predictions/v6_fixed holds v6_fixed bundles only
-    models, _ = load(write_store(tmp_path, generations=("v6_fixed",)), ("v6_fixed",), Settings(bundles={BTC: {"v8": "1"}}))
+    models, _ = load(
+        write_store(tmp_path, generations=("v6_fixed",)), ("v6_fixed",), Settings(bundles={BTC: {"v8": "1"}})
+    )
     assert set(models[BTC]) == {"v6_fixed"}
 
 
@@ -122,7 +124,9 @@ def test_a_pin_of_another_generation_does_not_concern_an_archive_without_it(tmp_
 
 def test_failed_gates_are_refused_by_their_names(tmp_path: Path):
     write_model(tmp_path, "v8", gates=FAILED)
-    with pytest.raises(BundleError, match=r"v8/BTC-USD/1 failed its gates \(accuracy, spread\).*allow_failed_gates: true"):
+    with pytest.raises(
+        BundleError, match=r"v8/BTC-USD/1 failed its gates \(accuracy, spread\).*allow_failed_gates: true"
+    ):
         load(tmp_path)
 
 

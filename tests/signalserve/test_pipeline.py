@@ -1,4 +1,4 @@
-"""The order scale -> network -> clamp -> temperature -> softmax, step by step; whole models are judged in test_engine."""
+"""The order scale -> network -> clamp -> temperature -> softmax, step by step; whole models are in test_engine."""
 
 import numpy as np
 import pytest

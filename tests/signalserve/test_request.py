@@ -128,7 +128,9 @@ def test_headers_carry_the_same_beside_npy():
     assert (window.symbol, window.as_of_ms, window.request_id, window.variant) == (BTC, AS_OF_MS, "bot-7", "v8")
 
 
-@pytest.mark.parametrize("as_of", ["2025-11-24T16:01:00+00:00", "2025-11-24T17:01:00+01:00", "2025-11-24T16:01:00.000Z"])
+@pytest.mark.parametrize(
+    "as_of", ["2025-11-24T16:01:00+00:00", "2025-11-24T17:01:00+01:00", "2025-11-24T16:01:00.000Z"]
+)
 def test_a_time_may_be_written_with_any_offset(as_of: str):
     assert one(request_body(as_of=as_of)).as_of_ms == AS_OF_MS
 
@@ -194,7 +196,11 @@ def test_a_content_type_may_carry_parameters_and_any_case(content_type: str):
         (npy_bytes(WINDOW.astype(np.float64)), NPY, "400 bad_npy in body: .*got type '<f8'"),
         (npy_bytes(WINDOW.astype(object), allow_pickle=True), NPY, "400 bad_npy in body: .*got a pickle"),
         (npy_bytes(np.asfortranarray(WINDOW)), NPY, "400 bad_npy in body: .*got Fortran order"),
-        (npy_bytes(WINDOW)[:-1], NPY, r"400 bad_npy in body: expected 17280 bytes of data for shape \(60, 72\), got 17279"),
+        (
+            npy_bytes(WINDOW)[:-1],
+            NPY,
+            r"400 bad_npy in body: expected 17280 bytes of data for shape \(60, 72\), got 17279",
+        ),
         (npy_bytes(WINDOW) + b"x", NPY, "400 bad_npy in body: expected 17280 bytes .*, got 17281 bytes"),
     ],
 )
@@ -203,7 +209,7 @@ def test_a_body_that_cannot_be_read_is_a_400_that_says_why(body: bytes, headers:
 
 
 def test_no_body_at_all_is_an_empty_one():
-    with pytest.raises(BadRequests, match="bad_json in body: .*got an empty body"):
+    with pytest.raises(BadRequests, match=r"bad_json in body: .*got an empty body"):
         read_request(None, JSON, SCHEMAS, is_ensemble=True)
 
 
@@ -226,7 +232,9 @@ def npy_header(shape: str) -> bytes:
 
 @pytest.mark.parametrize("count", ["1000000000000", "0x" + "f" * 3900])
 def test_a_header_that_claims_terabytes_is_too_large_at_once(count: str):
-    assert fault(npy_header(f"({count}, 60, 72)"), NPY).startswith("413 too_large in body: expected at most 256 windows")
+    assert fault(npy_header(f"({count}, 60, 72)"), NPY).startswith(
+        "413 too_large in body: expected at most 256 windows"
+    )
 
 
 # ---- 422: read, and wrong
@@ -317,14 +325,23 @@ def candle_rows(change: Callable[[list[list[Any]]], object], n: int = 1060) -> d
     ("body", "words"),
     [
         (candles_body(n=1059), "bad_candles in candles: expected at least 1060 rows, got 1059 rows"),
-        (candle_rows(lambda rows: rows.reverse()), "bad_candles in candles: expected rows sorted by time, oldest first"),
-        (candle_rows(lambda rows: rows.pop(500), n=1061), "bad_candles in candles: expected bars 60 s apart without gaps"),
+        (
+            candle_rows(lambda rows: rows.reverse()),
+            "bad_candles in candles: expected rows sorted by time, oldest first",
+        ),
+        (
+            candle_rows(lambda rows: rows.pop(500), n=1061),
+            "bad_candles in candles: expected bars 60 s apart without gaps",
+        ),
         (candle_rows(lambda rows: rows[3].__setitem__(2, None)), "bad_candles .*row 3 with high null"),
         (candle_rows(lambda rows: rows[3].__setitem__(4, -1.0)), "bad_candles .*expected positive prices"),
         (candle_rows(lambda rows: rows[3].__setitem__(0, 1_746_372_780)), "bad_candles .*timestamps in whole milli"),
         (candle_rows(lambda rows: rows[3].pop()), "bad_candles .*got row 3 with 5 values"),
         ({"symbol": BTC, "candles": "csv"}, 'bad_candles in candles: expected a list of rows .*got the string "csv"'),
-        (candles_body(as_of="2025-11-24T16:02:00Z"), "bad_field in as_of: expected what follows from candles, or nothing"),
+        (
+            candles_body(as_of="2025-11-24T16:02:00Z"),
+            "bad_field in as_of: expected what follows from candles, or nothing",
+        ),
         (candles_body(close=1.0), "bad_field in close: expected what follows from candles, or nothing"),
     ],
 )
@@ -339,12 +356,18 @@ def test_what_follows_from_candles_may_be_given_too():
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (with_features(NAMED, symbol="DOGE-USD"), "unknown_symbol in symbol: expected one of BTC-USD, ETH-USD, got 'DOGE-USD'"),
+        (
+            with_features(NAMED, symbol="DOGE-USD"),
+            "unknown_symbol in symbol: expected one of BTC-USD, ETH-USD, got 'DOGE-USD'",
+        ),
         (with_features(NAMED, symbol=7), "unknown_symbol in symbol: .*got 7"),
         (with_features(NAMED, symbol=[BTC]), "unknown_symbol in symbol: .*got a list"),
         (with_features(NAMED, symbol=None), "missing_field in symbol: expected one of BTC-USD, ETH-USD, got nothing"),
         ({"symbol": BTC}, "missing_field in features: expected exactly one of features and candles, got neither"),
-        (candles_body(features=NAMED), "extra_field in candles: expected exactly one of features and candles, got both"),
+        (
+            candles_body(features=NAMED),
+            "extra_field in candles: expected exactly one of features and candles, got both",
+        ),
         (request_body(featurs=1), "extra_field in featurs: expected only as_of, candles, .* got 'featurs'"),
         (request_body(request_id=""), "bad_field in request_id: expected 1 to 128 printable characters, got ''"),
         (request_body(request_id="x" * 129), "bad_field in request_id: expected 1 to 128"),
@@ -367,7 +390,10 @@ def test_what_follows_from_candles_may_be_given_too():
         (request_body(weights={"v8": True}), "bad_weights in weights.v8: .*got True"),
         (request_body(weights={}), "bad_weights in weights"),
         (request_body(weights=[0.4, 0.6]), "bad_weights in weights: .*got a list"),
-        (request_body(weights={"v8": 1}, variant="v8"), "bad_weights in weights: expected variant or weights, not both"),
+        (
+            request_body(weights={"v8": 1}, variant="v8"),
+            "bad_weights in weights: expected variant or weights, not both",
+        ),
         ({"instances": []}, "bad_field in instances: expected 1 to 64 requests, got an empty list"),
         ({"instances": {}}, "bad_field in instances: expected 1 to 64 requests, got an object"),
         ({"instances": [7]}, "bad_field in request: expected an object, got a number"),
@@ -434,7 +460,9 @@ def test_without_an_order_that_all_models_share_only_names_will_do():
 
 def test_candles_are_refused_where_they_do_not_give_a_models_columns():
     schemas = {BTC: SymbolSchema(("sentiment",), positional=True, window=60, interval_ms=60_000)}
-    assert re.search("bad_field in candles: .*candles do not give, such as sentiment", fault(candles_body(), schemas=schemas))
+    assert re.search(
+        "bad_field in candles: .*candles do not give, such as sentiment", fault(candles_body(), schemas=schemas)
+    )
 
 
 # ---- all faults at once
@@ -498,14 +526,20 @@ def test_an_error_does_not_echo_what_came_at_length(body: object, headers: dict[
 SMALL = {BTC: SymbolSchema(("rsi_14", "returns"), positional=True, window=2, interval_ms=60_000)}
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=9), children, max_size=3),
     max_leaves=8,
 )
 fields = st.sampled_from(
     ["symbol", "features", "candles", "request_id", "as_of", "close", "variant", "weights", "instances", "rsi_14", "v8"]
 )
-near_numbers = st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from([1e39, 1e308, 10**30]) | st.text(max_size=2)
+near_numbers = (
+    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from([1e39, 1e308, 10**30]) | st.text(max_size=2)
+)
 pairs = st.lists(near_numbers, min_size=1, max_size=3)
 near_requests = st.fixed_dictionaries(
     {"symbol": st.just(BTC) | json_values},
@@ -513,7 +547,9 @@ near_requests = st.fixed_dictionaries(
         "features": st.lists(pairs, max_size=3) | st.dictionaries(st.sampled_from(["rsi_14", "returns", "x"]), pairs),
         "candles": st.lists(st.lists(near_numbers, min_size=6, max_size=6), max_size=3),
         "request_id": json_values,
-        "as_of": json_values | st.datetimes().map(str) | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)"),
+        "as_of": json_values
+        | st.datetimes().map(str)
+        | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)"),
         "close": near_numbers,
         "variant": st.sampled_from(["v8", "ensemble"]) | json_values,
         "weights": st.dictionaries(st.sampled_from(["v6_fixed", "v8"]), near_numbers) | json_values,
@@ -552,7 +588,10 @@ def test_anything_near_a_request_is_read_or_refused(content: object, is_ensemble
 
 
 @anything
-@given(st.dictionaries(st.sampled_from(["x-symbol", "x-as-of", "x-request-id", "x-variant"]), st.text()), st.binary(max_size=16))
+@given(
+    st.dictionaries(st.sampled_from(["x-symbol", "x-as-of", "x-request-id", "x-variant"]), st.text()),
+    st.binary(max_size=16),
+)
 def test_any_headers_beside_npy_are_read_or_refused(headers: dict[str, str], data: bytes):
     body = npy_header("(2, 2)") + data
     reads_or_refuses(body, {"content-type": "application/x-npy", "x-symbol": BTC, **headers}, is_ensemble=True)

@@ -176,7 +176,9 @@ def test_models_of_one_symbol_may_read_different_columns(open_desk: Open, tmp_pa
     columns = {"v6_fixed": ("ema_10", "rsi_14"), "v8": ("returns", "ema_10")}
     for generation, names in columns.items():
         write_model(tmp_path, generation, BTC, columns=names)
-    window = dict(zip(("rsi_14", "returns", "ema_10"), raw_window(columns=("rsi_14", "returns", "ema_10")).T, strict=True))
+    window = dict(
+        zip(("rsi_14", "returns", "ema_10"), raw_window(columns=("rsi_14", "returns", "ema_10")).T, strict=True)
+    )
     answer = open_desk(root=tmp_path).ask({"symbol": BTC, "features": {name: v.tolist() for name, v in window.items()}})
     for model in answer["models"]:
         reference = ReferenceModel(tmp_path / "bundles" / model["generation"] / BTC / "1")
@@ -260,7 +262,9 @@ def test_a_wrong_request_leaves_its_neighbours_every_bit(open_desk: Open, wrong:
 @pytest.mark.parametrize("unreadable", [b"", b"{", json.dumps(request_body(symbol="DOGE-USD")).encode()])
 def test_a_request_of_no_known_symbol_leaves_its_neighbours_as_they_are(desk: Desk, unreadable: bytes):
     alone, beside = desk.ask(request_body(seed=1)), desk.send(request_body(seed=1), unreadable)
-    assert numbers(json.loads(beside[0].body)["probabilities"]) == pytest.approx(numbers(alone["probabilities"]), abs=1e-6)
+    assert numbers(json.loads(beside[0].body)["probabilities"]) == pytest.approx(
+        numbers(alone["probabilities"]), abs=1e-6
+    )
     assert beside[1].status in {400, 422}
 
 
@@ -349,7 +353,7 @@ def test_a_variant_without_the_failing_model_is_answered(failing: Desk):
 def test_features_beyond_float32_once_scaled_are_refused_or_answered_as_in_float64(
     open_desk: Open, store: Path, columns: int, engine: str
 ):
-    # too few columns to be off scale; scaled to float32 they are infinite, of which ONNX Runtime makes plausible numbers
+    # too few columns to be off scale; as scaled float32 they are infinite: ONNX Runtime makes plausible numbers of them
     window = raw_window()
     window[:, :columns] = 1e38 * np.where(np.arange(columns) % 2, 1, -1)
     (reply,) = open_desk("v8", engine=engine).send({"symbol": BTC, "features": window.tolist()})
@@ -570,7 +574,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Service:
     """Two models that read one column: as little as there can be."""
     root = write_store(tmp_path_factory.mktemp("small"), columns=("rsi_14",), hidden=1, layers=1)
     settings_path = write_settings(root / "serving.yaml")
-    return Service.load(root, "ensemble", settings_path=settings_path, engine="torch", device="cpu", probe_secret=SECRET)
+    options = {"settings_path": settings_path, "engine": "torch", "device": "cpu", "probe_secret": SECRET}
+    return Service.load(root, "ensemble", **options)
 
 
 def test_an_empty_batch_has_no_replies(small: Service):

@@ -100,7 +100,7 @@ def test_shares_of_six_decimals_add_up(split: str):
 
 
 def test_shares_that_are_more_than_1e_6_short_do_not_add_up():
-    with pytest.raises(ConfigError, match="weights must sum to 1, got 0.999998"):
+    with pytest.raises(ConfigError, match=r"weights must sum to 1, got 0\.999998"):
         parse_settings("defaults: {weights: {v6_fixed: 0.333332, v8: 0.666666}}", "f")
 
 
@@ -135,7 +135,7 @@ class Desk:
         """As an editor does: another file takes the place of the old one."""
         fresh = self.path.with_suffix(".new")
         fresh.write_text(text)
-        os.replace(fresh, self.path)
+        fresh.replace(self.path)
 
     def mode(self, after_s: float = 1.0) -> str:
         self.clock.now += after_s

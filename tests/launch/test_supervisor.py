@@ -1,0 +1,196 @@
+"""Real child processes: started, watched, and stopped whatever they do."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import launch.supervisor
+from launch.supervisor import Child, Died, Stopped, Supervisor
+
+PATIENT = 2.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+SLEEP = "import time; open('NAME', 'w').write('up'); time.sleep(60)"
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEP
+PARENT = (
+    "import os, time\n"
+    "pid = os.fork()\n"
+    "if pid == 0: import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)\n"
+    "open('NAME', 'w').write(str(pid)); time.sleep(60)"
+)
+
+
+@pytest.fixture(autouse=True)
+def signals_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    monkeypatch.setattr(launch.supervisor, "PATIENCE_S", PATIENT)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def reports() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Callable[..., Child]:
+    """A child that runs a line of Python, in which NAME is the file that says it is up."""
+
+    def child_(code: str, name: str = "a", *, restart: bool = False) -> Child:
+        line = code.replace("NAME", str(tmp_path / name))
+        return Child(name, [sys.executable, "-S", "-E", "-c", line], {}, restart=restart)
+
+    return child_
+
+
+def wait_for(path: Path, seconds: float = 10.0) -> str:
+    deadline = time.monotonic() + seconds
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.01)
+    return path.read_text()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+
+
+def test_leaving_stops_all_children_at_once(tmp_path: Path, child: Callable[..., Child], reports: list[str]):
+    children = [child(SLEEP, "a"), child(SLEEP, "b")]
+    with Supervisor(reports.append) as supervisor:
+        for each in children:
+            supervisor.start(each)
+            wait_for(tmp_path / each.name)
+        started = time.monotonic()
+    assert time.monotonic() - started < PATIENT / 2
+    assert [each.returncode() for each in children] == [-signal.SIGTERM, -signal.SIGTERM]
+
+
+def test_a_child_that_ignores_sigterm_is_killed_when_patience_ends(
+    tmp_path: Path, child: Callable[..., Child], reports: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(launch.supervisor, "PATIENCE_S", 0.3)
+    stubborn, other = child(STUBBORN, "a"), child(STUBBORN, "b")
+    with Supervisor(reports.append) as supervisor:
+        for each in (stubborn, other):
+            supervisor.start(each)
+            wait_for(tmp_path / each.name)
+        started = time.monotonic()
+    assert 0.2 < time.monotonic() - started < 1.5  # one patience for all, not one each
+    assert stubborn.returncode() == other.returncode() == -signal.SIGKILL
+
+
+def test_a_childs_own_children_end_with_it(tmp_path: Path, child: Callable[..., Child], reports: list[str]):
+    with Supervisor(reports.append) as supervisor:
+        supervisor.start(child(PARENT))
+        grandchild = int(wait_for(tmp_path / "a"))
+        assert is_alive(grandchild)
+    deadline = time.monotonic() + 2
+    while is_alive(grandchild) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_alive(grandchild)
+
+
+def test_children_are_stopped_when_something_fails_inside(
+    tmp_path: Path, child: Callable[..., Child], reports: list[str]
+):
+    sleeper = child(SLEEP)
+    with pytest.raises(ZeroDivisionError), Supervisor(reports.append) as supervisor:
+        supervisor.start(sleeper)
+        wait_for(tmp_path / "a")
+        _ = 1 / 0
+    assert sleeper.returncode() is not None
+
+
+def test_children_are_stopped_when_another_cannot_be_started(
+    tmp_path: Path, child: Callable[..., Child], reports: list[str]
+):
+    sleeper = child(SLEEP)
+    with pytest.raises(FileNotFoundError), Supervisor(reports.append) as supervisor:
+        supervisor.start(sleeper)
+        supervisor.start(Child("nothing", [str(tmp_path / "missing")], {}))
+    assert sleeper.returncode() is not None
+
+
+def test_a_child_that_must_not_die_ends_the_service_by_name_and_code(child: Callable[..., Child], reports: list[str]):
+    with Supervisor(reports.append) as supervisor:
+        supervisor.start(child("raise SystemExit(3)", "TorchServe"))
+        with pytest.raises(Died, match="TorchServe ended by itself with code 3; its last log lines"):
+            for _ in range(500):
+                supervisor.pause(0.02)
+
+
+def ended(child: Child) -> Child:
+    assert child.process is not None
+    child.process.wait(10)
+    return child
+
+
+def test_a_child_that_may_die_is_started_again_and_reported(
+    tmp_path: Path, child: Callable[..., Child], reports: list[str]
+):
+    mortal = child("open('NAME', 'a').write('x'); raise SystemExit(1)", restart=True)
+    with Supervisor(reports.append) as supervisor:
+        supervisor.start(mortal)
+        ended(mortal).started -= 2  # as if it had run for two seconds
+        supervisor.pause(0.01)
+        ended(mortal)
+    assert reports == ["a ended with code 1; starting it again"]
+    assert (tmp_path / "a").read_text() == "xx"
+
+
+def test_a_crash_loop_starts_once_a_second_at_most(tmp_path: Path, child: Callable[..., Child], reports: list[str]):
+    mortal = child("open('NAME', 'a').write('x')", restart=True)
+    with Supervisor(reports.append) as supervisor:
+        supervisor.start(mortal)
+        ended(mortal).started = time.monotonic()
+        for _ in range(20):
+            supervisor.pause(0.01)
+    assert reports == []
+    assert (tmp_path / "a").read_text() == "x"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_the_wait_at_once(child: Callable[..., Child], reports: list[str], number: signal.Signals):
+    sleeper = child(SLEEP)
+    with Supervisor(reports.append) as supervisor:
+        supervisor.start(sleeper)
+        os.kill(os.getpid(), number)
+        started = time.monotonic()
+        with pytest.raises(Stopped, match=number.name):
+            supervisor.pause(10)
+        assert time.monotonic() - started < 1
+    assert sleeper.returncode() is not None
+
+
+def test_a_second_signal_while_stopping_leaves_nothing_behind(
+    tmp_path: Path, child: Callable[..., Child], reports: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(launch.supervisor, "PATIENCE_S", 0.3)
+    stubborn = child(STUBBORN)
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # in the middle of the patience
+    with Supervisor(reports.append) as supervisor:
+        supervisor.start(stubborn)
+        wait_for(tmp_path / "a")
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    assert stubborn.returncode() == -signal.SIGKILL
+
+
+def test_a_child_lives_in_a_session_of_its_own(tmp_path: Path, child: Callable[..., Child], reports: list[str]):
+    sleeper = child(SLEEP)
+    with Supervisor(reports.append) as supervisor:
+        supervisor.start(sleeper)
+        assert sleeper.process is not None
+        assert os.getsid(sleeper.process.pid) == sleeper.process.pid != os.getsid(0)
