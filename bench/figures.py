@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 from load import Summary
 
-Figure = Literal["p50_us", "p99_us", "per_second"]
-FIGURES: tuple[Figure, ...] = ("p50_us", "p99_us", "per_second")
+Figure = Literal["p50_us", "p99_us", "per_second", "cpu_ms"]
+FIGURES: tuple[Figure, ...] = ("p50_us", "p99_us", "per_second", "cpu_ms")
 
 
 class Key(NamedTuple):

@@ -60,13 +60,15 @@ def _repeat(subject: Subject, settings: Path, form: Form | None, seconds: float)
     once = _models_alone(service, subject) if form is None else _whole_answer(service, form)
     tally = Tally()
     gc.disable()  # as in the generator
+    processor = time.process_time()
     began = now = time.perf_counter()
     while now < began + seconds:
         once()
         done = time.perf_counter()
         tally.add(done - now)
         now = done
-    return tally.summary(now - began)
+    count = len(tally.latencies_us)
+    return tally.summary(now - began, answered=count, cpu_ms=(time.process_time() - processor) * 1000 / count)
 
 
 @cache

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 STALL_S = 30.0  # TorchServe's own responseTimeout is 20: beyond this nothing will come any more
 SEND_BUFFER = 1 << 20  # holds a whole request: a server that reads slowly must not hold up the other connections
@@ -82,7 +82,9 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 class Summary:
     """One measurement. Latencies are those of right answers only: a quick refusal is no quick answer.
 
-    generator_share: of one core, what the generator itself took.
+    answered: all that came back, with what came outside the measured time.  generator_share: of one core, what the
+    generator itself took.  cpu_ms: what the server took for one answer, over all its processes and cores; 0 until
+    the caller, who knows them, adds it.
     """
 
     requests: int
@@ -92,7 +94,9 @@ class Summary:
     p99_us: float
     seconds: float
     faults: Mapping[str, int]
+    answered: int = 0
     generator_share: float = 0.0
+    cpu_ms: float = 0.0
 
 
 @dataclass
@@ -108,7 +112,8 @@ class Tally:
         else:
             self.faults[fault] += 1
 
-    def summary(self, seconds: float, generator_share: float = 0.0) -> Summary:
+    def summary(self, seconds: float, **also: Any) -> Summary:
+        """also: the fields that come from elsewhere."""
         ordered = sorted(self.latencies_us)
         return Summary(
             requests=len(ordered),
@@ -118,7 +123,7 @@ class Tally:
             p99_us=percentile(ordered, 0.99),
             seconds=seconds,
             faults=dict(self.faults),
-            generator_share=generator_share,
+            **also,
         )
 
 
@@ -179,7 +184,7 @@ class Connection:
 def generate(request: HttpRequest, *, connections: int, seconds: float, warm_up: float) -> Summary:
     """Ask for warm_up + seconds and count what is answered in the latter; what is in flight at the end is waited for.
 
-    Raises LoadError where the server is not there, or gives no answer at all for STALL_S.
+    Raises LoadError where the server is not there, gives no answer for STALL_S, or not one that is right.
     """
     payload, expect = request.payload(), request.expect.encode()
     tally = Tally()
@@ -193,7 +198,7 @@ def generate(request: HttpRequest, *, connections: int, seconds: float, warm_up:
         processor = time.process_time()
         for key in list(selector.get_map().values()):
             key.data.ask()
-        in_flight = connections
+        in_flight, answered = connections, 0
         while in_flight:
             ready = selector.select(STALL_S)
             if not ready:
@@ -204,6 +209,7 @@ def generate(request: HttpRequest, *, connections: int, seconds: float, warm_up:
                 if answer is None:
                     continue
                 took, fault, spent = answer
+                answered += 1
                 now = time.perf_counter()
                 if begin <= now < end:
                     tally.add(took, fault)
@@ -216,7 +222,10 @@ def generate(request: HttpRequest, *, connections: int, seconds: float, warm_up:
                     connection.reopen()
                     selector.register(connection.socket, selectors.EVENT_READ, connection)
                 connection.ask()
-    return tally.summary(seconds, (time.process_time() - processor) / (warm_up + seconds))
+    if not tally.latencies_us:
+        raise LoadError(f"{request.host}:{request.port}{request.path}: no right answer, but {dict(tally.faults)}")
+    share = (time.process_time() - processor) / (warm_up + seconds)
+    return tally.summary(seconds, answered=answered, generator_share=share)
 
 
 def measure(request: HttpRequest, *, connections: int, seconds: float, warm_up: float) -> Summary:

@@ -81,6 +81,10 @@ class Program:
         own = psutil.Process(self._process.pid)
         return [own, *own.children(recursive=True)]
 
+    def cpu_seconds(self) -> float:
+        """Processor time that its processes have taken so far."""
+        return sum(sum(process.cpu_times()[:2]) for process in self.processes())
+
     def stop(self, ports: Sequence[int] = ()) -> "Stopped":
         """SIGTERM to the one that was started, which ends the others; whatever is left after it is killed.
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +98,10 @@ def measure_round(
             for server in servers:
                 request = server.request(form)
                 if request is not None:
+                    before = server.program.cpu_seconds()
                     summary = measure(request, connections=count, seconds=seconds, warm_up=min(0.3, seconds / 4))
-                    results.add(Key(server.name, form.name, count), summary)
+                    took_ms = (server.program.cpu_seconds() - before) * 1000
+                    results.add(Key(server.name, form.name, count), replace(summary, cpu_ms=took_ms / summary.answered))
 
 
 def measure_without_server(results: Results, in_process: InProcess, subject: Subject, seconds: float) -> None:

@@ -35,8 +35,9 @@ COLD, AGAIN, PEER = "signalserve, cold", "signalserve, again", "FastAPI"
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds. listens_s: from the start until the port was open; first_s: until one answer was right; all_s: until every
-    endpoint was for every symbol (the peer has one of each).  stop_s: from SIGTERM to the end."""
+    """Seconds. listens_s: from the start until the port was open; first_s: until one answer was right; all_s: until
+    every endpoint was right for every symbol (the peer has one of each).  stop_s: from SIGTERM to the end.
+    """
 
     listens_s: float
     first_s: float

@@ -12,18 +12,18 @@ def figures_table(results: Results, connections: int, without_server: Sequence[s
     table = Table("request", "who", title=f"Medians over the rounds, {_connections(connections)}")
     if connections > 1:
         table.caption = f"{', '.join(without_server)}: in as many processes at once as the ensemble has workers"
-    for name in ("p50 ms", "p99 ms", "requests/s"):
+    for name in ("p50 ms", "p99 ms", "requests/s", "CPU ms"):
         table.add_column(name, justify="right")
     for form, who in _rows(results):
-        p50, p99, rate = (results.spread(Key(who, form, connections), figure).median for figure in FIGURES)
-        table.add_row(form, who, f"{p50 / 1000:.2f}", f"{p99 / 1000:.2f}", f"{rate:,.0f}")
+        p50, p99, rate, cpu = (results.spread(Key(who, form, connections), figure).median for figure in FIGURES)
+        table.add_row(form, who, f"{p50 / 1000:.2f}", f"{p99 / 1000:.2f}", f"{rate:,.0f}", f"{cpu:.2f}")
     return table
 
 
 def ratios_table(results: Results, who: str, connections: int, without_server: Sequence[str]) -> Table:
     """who ÷ everyone else, where both were asked in the same form."""
     table = Table("request", f"{who} ÷", title=f"Ratios: median over the rounds (range), {_connections(connections)}")
-    for name in ("p50", "p99", "requests/s"):
+    for name in ("p50", "p99", "requests/s", "CPU"):
         table.add_column(name, justify="right")
     for form, other in _rows(results):
         if other == who:
@@ -31,8 +31,9 @@ def ratios_table(results: Results, who: str, connections: int, without_server: S
         ours, theirs = Key(who, form, connections), Key(other, form, connections)
         # sixteen requests wait for each other; nothing waits in a process that nobody asks
         queued = connections > 1 and other in without_server
-        figures = ("–", "–") if queued else (results.ratio(ours, theirs, f) for f in FIGURES[:2])
-        table.add_row(form, other, *map(str, figures), str(results.ratio(ours, theirs, "per_second")))
+        figures = FIGURES[2:] if queued else FIGURES
+        cells = [str(results.ratio(ours, theirs, figure)) for figure in figures]
+        table.add_row(form, other, *(["–", "–"] if queued else []), *cells)
     return table
 
 

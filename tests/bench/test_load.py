@@ -5,6 +5,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def test_every_request_arrives_whole_and_what_is_counted_was_answered(body: Path
     with server(lambda _: (200, RIGHT, {})) as (port, seen):
         summary = run(port, body, connections)
     assert set(seen) == {("/predictions/ensemble", body.read_bytes())}
-    assert 0 < summary.requests <= len(seen)
+    assert 0 < summary.requests <= summary.answered == len(seen)
     assert summary.failed == 0
     assert 0 < summary.p50_us <= summary.p99_us
     assert summary.per_second == summary.requests / summary.seconds
@@ -112,6 +113,11 @@ def test_refusals_and_answers_without_a_direction_are_no_answers(body: Path) -> 
     assert set(summary.faults) == {"HTTP 503", 'an answer without "direction"'}
     assert summary.requests + summary.failed <= len(seen)
     assert abs(summary.failed - 2 * summary.requests) <= 2
+
+
+def test_a_server_that_only_refuses_is_no_measurement(body: Path) -> None:
+    with server(lambda _: (503, b"{}", {})) as (port, _), pytest.raises(LoadError, match=r"no right answer.*HTTP 503"):
+        run(port, body)
 
 
 def test_a_connection_that_the_server_closes_is_opened_again(body: Path) -> None:
@@ -127,7 +133,7 @@ def test_measuring_from_a_process_of_its_own_gives_the_same_figures(body: Path) 
         summary = load.measure(request, connections=2, seconds=0.1, warm_up=0.0)
     assert summary.requests > 0
     assert summary.faults == {}
-    json.dumps(load.asdict(summary), allow_nan=False)
+    json.dumps(asdict(summary), allow_nan=False)
 
 
 def test_nobody_listening_is_said_at_once(body: Path) -> None:

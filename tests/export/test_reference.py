@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from export import reference
+from export import reference, reference_models, reference_report
 from export.labels import direction_labels, neutral_band
 from export.scores import by_class, class_shares
 from export.split import split_in_time, usable
@@ -133,7 +133,9 @@ def test_provenance_names_its_data_by_hash_and_does_not_guess_the_instrument(bun
     assert len(provenance["data"]["sha256"]) == 64
     assert "does not say from where" in provenance["data"]["instrument"]
     assert "--quick" in provenance["command"]
-    assert "Binance USDT-M perpetual BTCUSDT" in reference.instrument_of("binance_perp_BTCUSDT_1m_x.parquet", "BTC-USD")
+    assert "Binance USDT-M perpetual BTCUSDT" in reference_models.instrument_of(
+        "binance_perp_BTCUSDT_1m_x.parquet", "BTC-USD"
+    )
 
 
 def test_the_readme_has_a_row_for_each_bundle(store: Path, bundles: dict[str, Bundle]) -> None:
@@ -146,7 +148,7 @@ def test_the_readme_has_a_row_for_each_bundle(store: Path, bundles: dict[str, Bu
 def test_a_readme_of_somebody_elses_is_left_alone(tmp_path: Path, bundles: dict[str, Bundle]) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("# Mine\n")
-    assert not reference.write_readme(readme, [bundles["v8"].manifest])
+    assert not reference_report.write_readme(readme, [bundles["v8"].manifest])
     assert readme.read_text() == "# Mine\n"
 
 
@@ -195,8 +197,8 @@ def test_the_committed_bundles_stay_small() -> None:
 
 
 def test_the_committed_readme_is_what_the_manifests_say() -> None:
-    manifests = reference.newest_manifests(COMMITTED)
-    assert (COMMITTED.parent / "README.md").read_text() == reference.readme_text(manifests)
+    manifests = reference_report.newest_manifests(COMMITTED)
+    assert (COMMITTED.parent / "README.md").read_text() == reference_report.readme_text(manifests)
 
 
 def test_what_a_committed_manifest_says_of_its_labels_follows_from_the_real_bars(real_bars: dict[str, Candles]) -> None:
