@@ -116,5 +116,5 @@ COPY --from=project /image /
 RUN pip install --no-cache-dir --no-index --no-deps /wheels/*.whl \
     && signalserve archives --settings /config/serving.yaml
 USER 10001:10001
-# not auto: a container without its GPU says so and ends, instead of answering from the CPU
+# not auto: a container without its GPU ends, instead of answering from the CPU
 CMD ["serve", "--host", "0.0.0.0", "--settings", "/config/serving.yaml", "--device", "cuda:0"]

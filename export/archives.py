@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from signalserve.bundle import ARCHIVES_INDEX, Bundle, load_bundle, newest_bundles, sha256_of
+from signalserve.errors import BundleError
 from signalserve.settings import GENERATIONS, Settings, load_settings
 
 HANDLERS = Path(__file__).resolve().parent.parent / "handlers"
@@ -54,6 +55,11 @@ def build_if_stale(store: Path, settings: Settings, *, force: bool = False) -> b
     made_from = fingerprint(bundles)
     if not force and _is_current(store, made_from):
         return False
+    if not os.access(store, os.W_OK):
+        raise BundleError(
+            f"{store}: its archives are missing, or were made from other bundles or versions than are here, and the "
+            "folder is read-only; build them where it is not (make archives, or the image again)"
+        )
     with tempfile.TemporaryDirectory(prefix="archives-") as scratch:
         exported = _export_all(bundles, Path(scratch) / "exported")
         for endpoint, generations in ENDPOINTS.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from signalserve.environment import DEVICE_VARIABLE, ENGINE_VARIABLE, PROBE_VARIABLE, SETTINGS_VARIABLE
-from signalserve.log import log_to_stderr
+from signalserve.log import event, log_to_stderr
 from signalserve.service import Endpoint, RawRequest, Reply, Service
 
 
@@ -30,14 +30,19 @@ def load_service(context: Context, endpoint: Endpoint) -> Service:
     # every line that `ts` logs at info crosses a pipe to the frontend, several a request, and is dropped there
     logging.getLogger().setLevel(logging.WARNING)
     log_to_stderr()  # TorchServe passes a worker's stderr on to its model log
-    return Service.load(
-        Path(context.system_properties["model_dir"]),
-        endpoint,
-        settings_path=Path(os.environ.get(SETTINGS_VARIABLE, "serving.yaml")),
-        engine=os.environ.get(ENGINE_VARIABLE, "auto"),
-        device=device_of(context),
-        probe_secret=os.environ.get(PROBE_VARIABLE),
-    )
+    try:
+        return Service.load(
+            Path(context.system_properties["model_dir"]),
+            endpoint,
+            settings_path=Path(os.environ.get(SETTINGS_VARIABLE, "serving.yaml")),
+            engine=os.environ.get(ENGINE_VARIABLE, "auto"),
+            device=device_of(context),
+            probe_secret=os.environ.get(PROBE_VARIABLE),
+        )
+    except Exception as error:
+        # TorchServe says only "Worker died"
+        event(logging.ERROR, "load_failed", endpoint=endpoint, reason=str(error), kind=type(error).__name__)
+        raise
 
 
 def device_of(context: Context) -> str:

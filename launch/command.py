@@ -19,7 +19,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--port", type=int, default=port, help="inference; the five after it are taken too (default $PORT or 8080)"
     )
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="IPv4 address to listen on (default %(default)s)")
     parser.add_argument("--samples", type=Path, default=Path("var/requests"), help="where to write the sample requests")
     parser.set_defaults(run=run)
 

@@ -41,6 +41,10 @@ class Ports:
     def url(self, port: int) -> str:
         return f"http://{self.host}:{port}"
 
+    def reach(self, port: int) -> str:
+        """Where a process of this machine connects to: the address we listen on, loopback where that is all of them."""
+        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{port}"
+
     def properties(self) -> dict[str, str]:
         """The lines of config.properties that these ports replace."""
         return {

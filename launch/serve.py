@@ -90,7 +90,7 @@ def _sidecar(args: argparse.Namespace, ports: Ports) -> list[str]:
     return [
         *(sys.executable, "-m", "signalserve.commands.main", "sidecar"),
         *("--host", ports.host, "--port", str(ports.sidecar)),
-        *("--inference-url", ports.url(ports.inference), "--model-store", str(args.model_store)),
+        *("--inference-url", ports.reach(ports.inference), "--model-store", str(args.model_store)),
     ]
 
 
@@ -98,7 +98,7 @@ def _wait_until_ready(ports: Ports, supervisor: Supervisor) -> None:
     """Raises Died with what is not ready and why, when READY_TIMEOUT_S have passed."""
     deadline = time.monotonic() + READY_TIMEOUT_S
     waiting_for = "the sidecar did not answer"
-    with httpx.Client(base_url=ports.url(ports.sidecar), timeout=1.0, trust_env=False) as client:
+    with httpx.Client(base_url=ports.reach(ports.sidecar), timeout=1.0, trust_env=False) as client:
         while time.monotonic() < deadline:
             supervisor.pause(0.05)
             try:
@@ -113,10 +113,12 @@ def _wait_until_ready(ports: Ports, supervisor: Supervisor) -> None:
 
 def _show(args: argparse.Namespace, ports: Ports, manifests: list[Manifest], folder: Path) -> None:
     """Where it listens, one curl for each way to ask with the answer it just got, and what the models are worth."""
-    url = ports.url(ports.inference)
+    url = ports.reach(ports.inference)
     say(f"  predictions  {url}/predictions/v6_fixed   …/v8   …/ensemble")
-    say(f"  readiness    {ports.url(ports.sidecar)}/ready")
-    say(f"  metrics      {ports.url(ports.sidecar)}/metrics   TorchServe's own: {ports.url(ports.metrics)}/metrics\n")
+    say(f"  readiness    {ports.reach(ports.sidecar)}/ready")
+    say(
+        f"  metrics      {ports.reach(ports.sidecar)}/metrics   TorchServe's own: {ports.reach(ports.metrics)}/metrics\n"
+    )
     try:
         samples = write_samples(args.samples, manifests[0])
     except OSError:  # a read-only image

@@ -259,6 +259,37 @@ def test_a_wrong_request_leaves_its_neighbours_every_bit(open_desk: Open, wrong:
     assert without_id(beside[2]) == without_id(usual[2])
 
 
+class Recording(Engine):
+    """Runs a real engine and keeps what it was given."""
+
+    name, device = "fake", "cpu"
+
+    def __init__(self, engine: Engine) -> None:
+        self.real = engine
+        self.batches: list[np.ndarray] = []
+
+    def _run(self, windows: np.ndarray) -> Output:
+        self.batches.append(windows.copy())
+        return self.real.predict_rows(windows)
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_request_never_reaches_a_model_and_the_mean_takes_its_place(desk: Desk, wrong: dict[str, Any]):
+    engine = Recording(desk.service.models[BTC]["v8"].engine)
+    desk.replace_engine(BTC, "v8", engine)
+    desk.send(request_body(seed=1), wrong, request_body(seed=2))
+    (batch,) = engine.batches
+    neutral = np.tile(np.array(scaler_of(BTC)[0], dtype=np.float32), (60, 1))
+    assert np.array_equal(batch, np.stack([raw_window(seed=1), neutral, raw_window(seed=2)]))
+
+
+def test_wrong_requests_alone_run_no_model(desk: Desk):
+    engine = Recording(desk.service.models[BTC]["v8"].engine)
+    desk.replace_engine(BTC, "v8", engine)
+    desk.send(*WRONG.values())
+    assert engine.batches == []
+
+
 @pytest.mark.parametrize("unreadable", [b"", b"{", json.dumps(request_body(symbol="DOGE-USD")).encode()])
 def test_a_request_of_no_known_symbol_leaves_its_neighbours_as_they_are(desk: Desk, unreadable: bytes):
     alone, beside = desk.ask(request_body(seed=1)), desk.send(request_body(seed=1), unreadable)
