@@ -43,7 +43,8 @@ class Ports:
 
     def reach(self, port: int) -> str:
         """Where a process of this machine connects to: the address we listen on, loopback where that is all of them."""
-        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{port}"
+        everywhere = self.host == "0.0.0.0"  # noqa: S104  # compared with, not bound to
+        return f"http://{'127.0.0.1' if everywhere else self.host}:{port}"
 
     def properties(self) -> dict[str, str]:
         """The lines of config.properties that these ports replace."""

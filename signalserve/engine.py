@@ -17,7 +17,6 @@ import numpy.typing as npt
 from signalserve.bundle import Bundle
 from signalserve.errors import BundleError, EngineError, ModelOutputNotFinite
 
-
 Windows = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 

@@ -111,11 +111,16 @@ def test_every_row_has_its_own_status_and_body(archive: Path):
     assert bodies[3]["symbol"] == BTC
 
 
-def test_a_handler_that_cannot_answer_rightly_does_not_load(tmp_path: Path):
+def test_a_handler_that_cannot_answer_rightly_does_not_load_and_logs_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     folder = write_store(tmp_path, (BTC,)) / "bundles" / "v8" / BTC / "1"
     (folder / "weights.safetensors").write_bytes(b"damaged")
     with pytest.raises(BundleError, match=r"weights\.safetensors: sha256"):
         handler_of("v8").initialize(FakeContext(tmp_path))
+    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (line["event"], line["endpoint"], line["kind"]) == ("load_failed", "v8", "BundleError")
+    assert "weights.safetensors: sha256" in line["reason"]
 
 
 # ---- in between
