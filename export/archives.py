@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import signalserve
 from signalserve.bundle import ARCHIVES_INDEX, Bundle, load_bundle, newest_bundles, sha256_of
 from signalserve.errors import BundleError
 from signalserve.settings import GENERATIONS, Settings, load_settings
@@ -52,6 +53,7 @@ def build_if_stale(store: Path, settings: Settings, *, force: bool = False) -> b
     """
     folders = newest_bundles(store / "bundles", settings.bundles)
     bundles = [load_bundle(folder) for folder in folders]
+    _require_every_endpoint(bundles, store)
     made_from = fingerprint(bundles)
     if not force and _is_current(store, made_from):
         return False
@@ -65,7 +67,13 @@ def build_if_stale(store: Path, settings: Settings, *, force: bool = False) -> b
         for endpoint, generations in ENDPOINTS.items():
             chosen = [bundle for bundle in bundles if bundle.manifest.generation in generations]
             content = _stage(chosen, exported, Path(scratch) / endpoint)
-            _pack(endpoint, content, Path(scratch), store)
+            _pack(endpoint, content, Path(scratch))
+        # without an index nothing counts as up to date, should this break off between two archives
+        (store / ARCHIVES_INDEX).unlink(missing_ok=True)
+        for endpoint in ENDPOINTS:
+            # the scratch folder may be on another disk: copy beside the old archive, then take its place as a whole
+            new = Path(shutil.move(Path(scratch) / f"{endpoint}.mar", store / f".{endpoint}.mar.new"))
+            new.replace(store / f"{endpoint}.mar")
     index = {"made_from": made_from, "bundles": {bundle.name: bundle.sha256 for bundle in bundles}}
     _write(store / ARCHIVES_INDEX, json.dumps(index, indent=1) + "\n")
     return True
@@ -76,13 +84,24 @@ def fingerprint(bundles: Sequence[Bundle]) -> str:
     digest = hashlib.sha256()
     parts = [
         *(f"{bundle.name} {bundle.sha256}" for bundle in bundles),
-        *(f"{name} {hashlib.sha256((HANDLERS / f'{name}.py').read_bytes()).hexdigest()}" for name in ENDPOINTS),
+        *(f"{source.name} {sha256_of(source)}" for source in _sources()),
         *(f"{package} {version(package)}" for package in ("signalserve", "torch", "torch-model-archiver")),
-        hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
     ]
     for part in parts:
         digest.update(part.encode() + b"\n")
     return digest.hexdigest()
+
+
+def _sources() -> list[Path]:
+    """The code that an archive holds, and that wrote what it holds."""
+    exporting = [Path(signalserve.__file__).with_name(name) for name in ("pipeline.py", "network.py", "engine.py")]
+    return [Path(__file__), *exporting, *(HANDLERS / f"{endpoint}.py" for endpoint in ENDPOINTS)]
+
+
+def _require_every_endpoint(bundles: Sequence[Bundle], store: Path) -> None:
+    for endpoint, generations in ENDPOINTS.items():
+        if not any(bundle.manifest.generation in generations for bundle in bundles):
+            raise BundleError(f"{store}: expected bundles for every endpoint, found none of {endpoint}")
 
 
 def _is_current(store: Path, made_from: str) -> bool:
@@ -90,7 +109,11 @@ def _is_current(store: Path, made_from: str) -> bool:
         index = json.loads((store / ARCHIVES_INDEX).read_text())
     except (OSError, ValueError):
         return False
-    return index.get("made_from") == made_from and all((store / f"{name}.mar").exists() for name in ENDPOINTS)
+    return (
+        isinstance(index, dict)
+        and index.get("made_from") == made_from
+        and all((store / f"{name}.mar").exists() for name in ENDPOINTS)
+    )
 
 
 def _export_all(bundles: Sequence[Bundle], folder: Path) -> dict[str, Path]:
@@ -117,11 +140,12 @@ def _stage(bundles: Sequence[Bundle], exported: dict[str, Path], content: Path) 
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(exported[bundle.name], target)
         hashes[bundle.name] = sha256_of(target)
-    (content / ARCHIVE_INDEX).write_text(json.dumps({"onnx": hashes}, indent=1) + "\n")
+    index = {"bundles": {bundle.name: bundle.sha256 for bundle in bundles}, "onnx": hashes}
+    (content / ARCHIVE_INDEX).write_text(json.dumps(index, indent=1) + "\n")
     return content
 
 
-def _pack(endpoint: str, content: Path, scratch: Path, store: Path) -> None:
+def _pack(endpoint: str, content: Path, folder: Path) -> None:
     from model_archiver.model_archiver_config import ModelArchiverConfig
     from model_archiver.model_packaging import generate_model_archive
 
@@ -131,11 +155,9 @@ def _pack(endpoint: str, content: Path, scratch: Path, store: Path) -> None:
             handler=str(HANDLERS / f"{endpoint}.py"),
             version="1.0",
             extra_files=str(content),
-            export_path=str(scratch),
+            export_path=str(folder),
         )
     )
-    # the scratch folder may be on another disk: copy beside the old archive first, then take its place as a whole
-    Path(shutil.move(scratch / f"{endpoint}.mar", store / f".{endpoint}.mar.new")).replace(store / f"{endpoint}.mar")
 
 
 def _write(path: Path, text: str) -> None:

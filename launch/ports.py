@@ -60,15 +60,17 @@ class Ports:
 
     def require_free(self) -> None:
         """Raises PortTaken that names the first port somebody else listens on."""
-        for offset in range(6):
-            port = self.inference + offset
+        addresses = [(self.host, port) for port in (self.inference, self.metrics, self.sidecar)]
+        addresses += [("127.0.0.1", port) for port in (self.management, self.grpc_inference, self.grpc_management)]
+        other = self.inference + 1000 if self.inference < 60_000 else 8080
+        for host, port in sorted(addresses, key=lambda address: address[1]):
             with socket.socket() as probe:
                 # as servers do it: a port whose last connections linger in TIME_WAIT is free
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
-                    probe.bind((self.host, port))
-                except OSError as error:
+                    probe.bind((host, port))
+                except (OSError, OverflowError) as error:
                     raise PortTaken(
-                        f"port {port} on {self.host}: {error.strerror}; stop what listens there, or choose six other "
-                        f"ports in a row, such as PORT={self.inference + 1000} make serve"
+                        f"port {port} on {host}: {getattr(error, 'strerror', None) or error}; stop what listens there, "
+                        f"or choose six other ports in a row, such as PORT={other} make serve"
                     ) from None

@@ -114,11 +114,10 @@ def _wait_until_ready(ports: Ports, supervisor: Supervisor) -> None:
 def _show(args: argparse.Namespace, ports: Ports, manifests: list[Manifest], folder: Path) -> None:
     """Where it listens, one curl for each way to ask with the answer it just got, and what the models are worth."""
     url = ports.reach(ports.inference)
+    sidecar, own = ports.reach(ports.sidecar), ports.reach(ports.metrics)
     say(f"  predictions  {url}/predictions/v6_fixed   …/v8   …/ensemble")
-    say(f"  readiness    {ports.reach(ports.sidecar)}/ready")
-    say(
-        f"  metrics      {ports.reach(ports.sidecar)}/metrics   TorchServe's own: {ports.reach(ports.metrics)}/metrics\n"
-    )
+    say(f"  readiness    {sidecar}/ready")
+    say(f"  metrics      {sidecar}/metrics   TorchServe's own: {own}/metrics\n")
     try:
         samples = write_samples(args.samples, manifests[0])
     except OSError:  # a read-only image

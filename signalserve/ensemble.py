@@ -28,10 +28,11 @@ def pool(probabilities: Floats, weights: Floats, method: PoolMethod, temperature
         pooled = np.tensordot(weights, np.log(np.maximum(probabilities, _FLOOR)), axes=1)
     else:
         raise ValueError(f"pool method: expected linear or log, got {method!r}")
-    return _softmax(pooled / temperature)
+    return _softmax(pooled, temperature)
 
 
-def _softmax(logits: Floats) -> Floats:
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+def _softmax(logits: Floats, temperature: float) -> Floats:
+    # the largest becomes 0 before the division, which no temperature can then make infinite minus infinite
+    exponentials = np.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
     normalised: Floats = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return normalised

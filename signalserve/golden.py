@@ -23,7 +23,7 @@ def golden_mismatch(manifest: Manifest, raw_logits: npt.ArrayLike, probabilities
     """What is wrong with an answer to the golden window, in words; None where it is right.
 
     raw_logits, probabilities: shape (classes,). Compared with the manifest's float64 answer: probabilities within its
-    numeric bound, logits within 1,000 × that bound relative to their size (float32 rounding through 60 steps).
+    numeric bound, logits within 1,000 × that bound plus 1e-4 of their size (float32 rounding through 60 steps).
     """
     pairs = (
         ("probabilities", probabilities, manifest.golden.probabilities, 0.0, manifest.numeric_bound),
@@ -49,4 +49,4 @@ def golden_answer(model: object, scaler: ScalerValues, window: int) -> Golden:
 
 
 def _short(values: npt.ArrayLike) -> str:
-    return "[" + ", ".join(f"{value:.6g}" for value in np.atleast_1d(np.asarray(values))) + "]"
+    return "[" + ", ".join(f"{value:.6g}" for value in np.ravel(values)) + "]"

@@ -4,7 +4,7 @@ In the service prometheus_client runs in multiprocess mode: each worker writes t
 PROMETHEUS_MULTIPROC_DIR (1 µs a counter), and the sidecar adds the files up. Without that variable the same code counts
 in memory. Every label set exists at 0 from the start: `increase()` misses a series first seen at 1.
 
-Label values come from closed sets. A request that names no known symbol is counted under symbol "".
+Label values come from closed sets: no ids, no prices.
 """
 
 from collections.abc import Iterable, Mapping

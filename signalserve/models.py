@@ -18,7 +18,7 @@ from signalserve.request import SymbolSchema
 from signalserve.settings import GENERATIONS, Generation, Settings
 
 ARCHIVE_INDEX = "archive.json"
-"""In an archive: {"onnx": {"v8/BTC-USD/1": sha256, …}}, the exported files that lie beside its bundles."""
+"""In an archive: sha256 of what was packed, {"bundles": {"v8/BTC-USD/1": its manifest's}, "onnx": {…: its file's}}."""
 
 Values = npt.NDArray[np.float32]
 
@@ -50,19 +50,24 @@ def load_models(
     Raises BundleError for a bundle that is missing, damaged or answers its golden window wrongly, and ConfigError where
     `settings` asks for a model that is not there.
     """
+    index = _read_index(root)
     bundles: dict[str, dict[Generation, Bundle]] = {}
-    for path in newest_bundles(root / "bundles", settings.bundles):
+    pins = {
+        symbol: {generation: version for generation, version in by_generation.items() if generation in generations}
+        for symbol, by_generation in settings.bundles.items()
+    }
+    for path in newest_bundles(root / "bundles", pins):
         if path.parts[-3] in generations:
             bundle = load_bundle(path)
+            index.verify(bundle)
             check_gates(bundle, settings)
             bundles.setdefault(bundle.manifest.symbol, {})[path.parts[-3]] = bundle  # type: ignore[index]
     if not bundles:
         raise BundleError(f"{root}: expected bundles of {' or '.join(generations)}, found none")
-    exported = _exported(root)
     schemas = {symbol: schema_of(list(by.values())) for symbol, by in bundles.items()}
     models = {
         symbol: {
-            generation: _ready(bundle, schemas[symbol], engine, device, exported.get(bundle.name))
+            generation: _ready(bundle, schemas[symbol], engine, device, index.exported.get(bundle.name))
             for generation, bundle in by_generation.items()
         }
         for symbol, by_generation in bundles.items()
@@ -90,7 +95,9 @@ def check_settings(settings: Settings, available_by_symbol: Mapping[str, Iterabl
     for symbol, available in available_by_symbol.items():
         own = settings.of(symbol)
         needed: set[str] = set()
-        arms = [own.mode] if own.mode != "ab" or settings.experiment is None else list(settings.experiment.split)
+        arms: list[str] = [own.mode]
+        if own.mode == "ab" and settings.experiment is not None:
+            arms = [arm for arm, share in settings.experiment.split.items() if share > 0]
         for arm in arms:
             needed |= set(_answering(own.weights)) if arm == "ensemble" else {arm}
         missing = sorted(needed - set(available))
@@ -113,24 +120,41 @@ def _answering(weights: Mapping[Generation, float]) -> list[Generation]:
     return [generation for generation in GENERATIONS if weights.get(generation, 0.0) > 0]
 
 
-def _exported(root: Path) -> dict[str, Path]:
-    """The archive's ONNX files by bundle name, each compared with the index's sha256."""
-    index = root / ARCHIVE_INDEX
-    if not index.exists():
-        return {}
-    files = {}
-    for name, expected in json.loads(index.read_text())["onnx"].items():
-        path = root / "onnx" / f"{name}.onnx"
-        if not path.exists() or sha256_of(path) != expected:
-            raise BundleError(f"{path}: missing, or not the file that was packed; run make archives")
-        files[name] = path
-    return files
+@dataclass(frozen=True)
+class _Index:
+    """What was packed into an archive, by bundle name: each manifest's sha256, and each exported file, verified."""
+
+    manifests: Mapping[str, str]
+    exported: Mapping[str, Path]
+
+    def verify(self, bundle: Bundle) -> None:
+        """Raises BundleError for another manifest than the one that was packed.
+
+        The golden window cannot tell: it is made from the manifest's own scaler and columns.
+        """
+        if self.manifests and self.manifests.get(bundle.name) != bundle.sha256:
+            raise BundleError(f"{bundle.path}: its manifest is not the one that was packed; run make archives")
+
+
+def _read_index(root: Path) -> _Index:
+    """The archive's index; an empty one for a model store, which is not packed."""
+    path = root / ARCHIVE_INDEX
+    if not path.exists():
+        return _Index({}, {})
+    content = json.loads(path.read_text())
+    exported = {}
+    for name, expected in content["onnx"].items():
+        file = root / "onnx" / f"{name}.onnx"
+        if not file.exists() or sha256_of(file) != expected:
+            raise BundleError(f"{file}: missing, or not the file that was packed; run make archives")
+        exported[name] = file
+    return _Index(content["bundles"], exported)
 
 
 def _ready(bundle: Bundle, schema: SymbolSchema, engine: str, device: str, onnx: Path | None) -> Model:
     manifest = bundle.manifest
     running = create_engine(bundle, engine=engine, device=device, onnx=onnx)
-    output = running.predict(golden_window(manifest.scaler, manifest.window)[None])
+    output = running.predict_rows(golden_window(manifest.scaler, manifest.window)[None])
     mismatch = golden_mismatch(manifest, output.raw_logits[0], output.probabilities[0])
     if mismatch:
         raise BundleError(f"{bundle.name} on {running.name}, {running.device}: {mismatch}")

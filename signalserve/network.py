@@ -58,14 +58,13 @@ def build_network(architecture: Mapping[str, Any]) -> nn.Module:
     Raises BundleError when the kind or one of its sizes is unknown.
     """
     kind = architecture.get("kind")
-    if kind not in ARCHITECTURES:
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
         raise BundleError(f"architecture: expected a kind among {sorted(ARCHITECTURES)}, got {kind!r}")
     config_class, network_class = ARCHITECTURES[kind]
     try:
-        config = config_class(**architecture)
-    except TypeError as error:
+        return network_class(config_class(**architecture)).eval()
+    except (TypeError, ValueError, RuntimeError) as error:
         raise BundleError(f"architecture {kind}: expected {config_class.__name__}'s sizes, got {error}") from None
-    return network_class(config).eval()
 
 
 def architecture_of(config: LstmConfig) -> dict[str, Any]:

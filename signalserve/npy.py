@@ -31,6 +31,6 @@ def read_npy(body: bytes | bytearray) -> tuple[tuple[int, ...], memoryview]:
         raise BadNpy("body", expected=expected, got=f"{hint}; convert with array.astype('<f4')")
     if fortran is not False:
         raise BadNpy("body", expected=expected, got="Fortran order; convert with numpy.ascontiguousarray(array)")
-    if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+    if not isinstance(shape, tuple) or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
         raise BadNpy("body", expected="a shape of whole numbers", got=shown(shape))
     return shape, memoryview(body)[end:]

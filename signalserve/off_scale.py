@@ -4,6 +4,8 @@ A rule on single values cries wolf daily: volume columns of real markets reach 1
 garbled input moves many columns at once, and for a whole window.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,21 +22,39 @@ MANY_COLUMNS = 1 / 3
 """More than this share of the columns off scale at once is a fault of the input, not a market."""
 
 
+OVERFLOW_BEYOND = 1e30
+"""|z| that no float32 network can work with: sums of it become infinite, of which engines make plausible numbers."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """off_scale: answer, but warn.  no_market: what is wrong with input that no market could give, else None."""
+
+    off_scale: bool
+    no_market: str | None
+
+
 class ScaleCheck:
-    """Counts the columns of a window that lie beyond a bound for more than half of its bars."""
+    """Judges windows by how many of their columns lie far off the mean for more than half of their bars."""
 
     def __init__(self, scaler: ScalerValues) -> None:
         self._mean = np.asarray(scaler.mean, dtype=np.float64)
         self._scale = np.asarray(scaler.scale, dtype=np.float64)
 
-    def share_beyond(self, values: npt.NDArray[np.float32], bound: float) -> float:
-        """values: (window, features), raw, finite. The share of columns whose median |z| over the window is > bound."""
-        beyond = np.abs(values - self._mean) > bound * self._scale  # (window, features)
-        columns = np.count_nonzero(beyond, axis=0) > len(values) // 2  # (features,)
-        return float(np.count_nonzero(columns)) / len(columns)
+    def judge(self, values: npt.NDArray[np.float32]) -> Verdict:
+        """values: (window, features), raw, finite."""
+        deviations = np.abs(values - self._mean) / self._scale  # (window, features), in standard deviations
+        largest = float(deviations.max())
+        if largest > OVERFLOW_BEYOND:
+            return Verdict(True, f"a value {largest:.0e} standard deviations from its mean")
+        if _share_beyond(deviations, WARN_BEYOND) <= MANY_COLUMNS:
+            return Verdict(False, None)
+        share = _share_beyond(deviations, REFUSE_BEYOND)
+        fault = f"{share:.0%} of the columns beyond {REFUSE_BEYOND:.0f} standard deviations"
+        return Verdict(True, fault if share > MANY_COLUMNS else None)
 
-    def is_off_scale(self, values: npt.NDArray[np.float32]) -> bool:
-        return self.share_beyond(values, WARN_BEYOND) > MANY_COLUMNS
 
-    def is_no_market(self, values: npt.NDArray[np.float32]) -> bool:
-        return self.share_beyond(values, REFUSE_BEYOND) > MANY_COLUMNS
+def _share_beyond(deviations: npt.NDArray[np.float64], bound: float) -> float:
+    """The share of columns whose median deviation over the window is beyond the bound."""
+    columns = np.count_nonzero(deviations > bound, axis=0) > len(deviations) // 2  # (features,)
+    return float(np.count_nonzero(columns)) / len(columns)

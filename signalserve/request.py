@@ -43,6 +43,7 @@ T = TypeVar("T")
 
 MAX_INSTANCES_JSON = 64
 MAX_INSTANCES_NPY = 256
+MAX_LISTED = 20  # surplus fields named in an answer: a caller can send thousands
 
 # what the 200-bar exponential average still knows of its start after this many rows is 2e-13 of it, under the last
 # bit of float64 -> float32; rows before these are checked and then left out, which bounds the work of one request
@@ -117,7 +118,7 @@ def read_request(
         return _read_json(body or b"", schemas, is_ensemble)
     if content_type == "application/x-npy":
         return _read_npy(body or b"", headers, schemas, is_ensemble)
-    got = content_type or "no content type"
+    got = shown(content_type) if content_type else "no content type"
     raise BadRequests([BadContentType("content-type", expected=_CONTENT_TYPES, got=got)])
 
 
@@ -141,9 +142,7 @@ def _read_json(body: bytes | bytearray, schemas: Mapping[str, SymbolSchema], is_
 def _read_instances(content: dict[str, Any], schemas: Mapping[str, SymbolSchema], is_ensemble: bool) -> Request:
     surplus = sorted(set(content) - {"instances"})
     if surplus:
-        raise BadRequests(
-            [ExtraField(surplus[0], expected="nothing beside instances", got=f"the field {surplus[0]!r}")]
-        )
+        raise BadRequests([_extra(name, "nothing beside instances") for name in surplus[:MAX_LISTED]])
     instances = content["instances"]
     wanted = f"1 to {MAX_INSTANCES_JSON} requests"
     if not isinstance(instances, list) or not instances:
@@ -213,7 +212,9 @@ class _Faults:
             return read()
         except BadRequest as fault:
             self.found.append(fault)
-            return None
+        except BadRequests as faults:
+            self.found.extend(faults.errors)
+        return None
 
 
 def _schema_of(symbol: object, field: str, schemas: Mapping[str, SymbolSchema]) -> SymbolSchema:
@@ -227,11 +228,14 @@ def _schema_of(symbol: object, field: str, schemas: Mapping[str, SymbolSchema]) 
 
 def _no_surplus(content: Mapping[str, Any], is_ensemble: bool) -> None:
     allowed = _FIELDS | _ENSEMBLE_FIELDS if is_ensemble else _FIELDS
-    surplus = sorted(str(key) for key in content if key not in allowed)
+    surplus = sorted(name for name in content if name not in allowed)
     if surplus:
-        hint = " (only on /predictions/ensemble)" if surplus[0] in _ENSEMBLE_FIELDS else ""
-        got = shown(surplus[0]) + hint
-        raise ExtraField(surplus[0][:64], expected="only " + ", ".join(sorted(allowed)), got=got)
+        raise BadRequests([_extra(name, "only " + ", ".join(sorted(allowed))) for name in surplus[:MAX_LISTED]])
+
+
+def _extra(name: str, expected: str) -> ExtraField:
+    hint = " (only on /predictions/ensemble)" if name in _ENSEMBLE_FIELDS else ""
+    return ExtraField(name[:64], expected=expected, got=f"the field {shown(name)}{hint}")
 
 
 def _request_id(value: object, field: str) -> str | None:
@@ -342,19 +346,23 @@ def _features(content: Mapping[str, Any], schema: SymbolSchema) -> Values | None
 
 
 def _features_by_name(features: dict[str, Any], schema: SymbolSchema) -> Values:
+    faults: list[RequestError] = []
     expected = f"the {len(schema.columns)} columns of the model"
     missing = [column for column in schema.columns if column not in features]
     if missing:
-        raise MissingColumns("features", expected=expected, got=f"none of {listed(missing)}")
-    if len(features) > len(schema.columns):
+        faults.append(MissingColumns("features", expected=expected, got=f"none of {listed(missing)}"))
+    if len(features) > len(schema.columns) - len(missing):
         known = set(schema.columns)
         unknown = sorted(column for column in features if column not in known)
-        raise UnknownColumns("features", expected=expected, got=f"also {listed(unknown)}")
-    columns = [features[name] for name in schema.columns]
-    for name, column in zip(schema.columns, columns, strict=True):
-        if not isinstance(column, list) or len(column) != schema.window:
+        faults.append(UnknownColumns("features", expected=expected, got=f"also {listed(unknown)}"))
+    for name in schema.columns:
+        column = features.get(name, ())
+        if name in features and (not isinstance(column, list) or len(column) != schema.window):
             got = f"{len(column)} numbers" if isinstance(column, list) else kind(column)
-            raise BadShape(f"features.{name}", expected=f"{schema.window} finite numbers", got=got)
+            faults.append(BadShape(f"features.{name}", expected=f"{schema.window} finite numbers", got=got))
+    if faults:
+        raise BadRequests(faults)
+    columns = [features[name] for name in schema.columns]
     return np.ascontiguousarray(_numbers(columns, schema, by_name=True).T)
 
 

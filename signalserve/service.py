@@ -20,12 +20,11 @@ import uuid_utils
 
 from signalserve.engine import not_finite
 from signalserve.ensemble import pool
-from signalserve.errors import BadVariant, FeaturesOffScale, RequestError
+from signalserve.errors import BadVariant, BadWeights, FeaturesOffScale, RequestError
 from signalserve.invariants import Observation, is_tie, signs_of
 from signalserve.log import event
 from signalserve.metrics import Metrics
 from signalserve.models import Model, Models, check_settings, load_models
-from signalserve.off_scale import MANY_COLUMNS, REFUSE_BEYOND
 from signalserve.request import BadRequests, SymbolSchema, Window, read_request
 from signalserve.response import ModelAnswer, encode, error_body, prediction
 from signalserve.routing import Decision, decide
@@ -188,8 +187,10 @@ class Service:
         missing = [generation for generation in item.decision.generations if generation not in available]
         if not missing:
             return None
-        got = f"{item.decision.variant}, which needs {missing[0]}"
-        return BadVariant("variant", expected=f"{' or '.join(available)} for {item.window.symbol}", got=got)
+        expected = f"{' or '.join(available)} for {item.window.symbol}"
+        if item.window.weights is not None:
+            return BadWeights("weights", expected=expected, got=f"a share for {missing[0]}")
+        return BadVariant("variant", expected=expected, got=f"{item.decision.variant}, which needs {missing[0]}")
 
     def _scale_fault(self, item: _Item, call: _Call) -> RequestError | None:
         """Marks the models for which this window is off scale; the fault where it is nothing that a market could be."""
@@ -198,18 +199,12 @@ class Service:
         off_scale = []
         for generation in item.decision.generations:
             model = self.models[item.window.symbol][generation]
-            values = item.window.values[:, model.order]
-            if model.scale_check.is_off_scale(values):
+            verdict = model.scale_check.judge(item.window.values[:, model.order])
+            if verdict.no_market is not None:
+                expected = f"raw features of {item.window.symbol} in their own units; the service scales"
+                return FeaturesOffScale("features", expected=expected, got=f"{verdict.no_market} ({generation})")
+            if verdict.off_scale:
                 off_scale.append(generation)
-                share = model.scale_check.share_beyond(values, REFUSE_BEYOND)
-                if share > MANY_COLUMNS:
-                    expected = (
-                        f"raw features of {item.window.symbol}, most within {REFUSE_BEYOND:.0f} standard deviations"
-                    )
-                    got = (
-                        f"{share:.0%} of the columns beyond that for {generation}; send raw features in their own units"
-                    )
-                    return FeaturesOffScale("features", expected=expected, got=got)
         item.off_scale = frozenset(off_scale)
         return None
 
@@ -225,7 +220,8 @@ class Service:
             for symbol in call.stand_ins:
                 for generation in self.models.get(symbol, {}):
                     queues.setdefault((symbol, generation), []).append((None, call))
-        for (symbol, generation), queue in queues.items():
+        # in the order of the generations, so that nobody's neighbours decide in which order its models are pooled
+        for (symbol, generation), queue in sorted(queues.items(), key=lambda entry: GENERATIONS.index(entry[0][1])):
             if any(item is not None for item, _ in queue):
                 self._run_model(symbol, generation, queue)
         return sum(max(1, len(call.items)) for call in calls if not call.is_probe)

@@ -21,7 +21,7 @@ VARIANTS: tuple[Variant, ...] = ("v6_fixed", "v8", "ensemble")
 Mode = Literal["v6_fixed", "v8", "ensemble", "ab"]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
-SUM_TOLERANCE = 1e-6  # weights and splits written with six decimals still add up
+SUM_TOLERANCE = 1e-6 + 1e-12  # weights and splits written with six decimals still add up
 
 
 class Strict(BaseModel):
@@ -113,7 +113,7 @@ def parse_settings(text: str, source: str) -> Settings:
     try:
         document = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # e.g. a date that does not exist, unquoted
         mark = getattr(error, "problem_mark", None)
         place = f"{source}:{mark.line + 1}" if mark else source
         raise ConfigError(f"{place}: not valid YAML: {getattr(error, 'problem', error)}") from None

@@ -16,7 +16,10 @@ def shown(value: object) -> str:
     """A value in an error: short, and printable whatever came."""
     if value is None or isinstance(value, dict | list):
         return kind(value)
-    text = ascii(value) if isinstance(value, str) else str(value)
+    try:
+        text = ascii(value) if isinstance(value, str) else str(value)
+    except ValueError:  # an integer of more than 4,300 digits, which Python refuses to write
+        return "a number too long to write"
     return text if len(text) <= 60 else text[:57] + "…"
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from signalserve.bundle import ScalerValues, write_bundle
+from signalserve.bundle import ScalerValues, find_bundles, load_bundle, sha256_of, write_bundle
 from signalserve.candles import Candles, to_rows
 from signalserve.demo import demo_candles
+from signalserve.engine import onnx_bytes
 from signalserve.features import COLUMNS, MIN_CANDLES, WARM_UP, compute_features
 from signalserve.golden import golden_answer
 from signalserve.network import LstmConfig, architecture_of, build_network
@@ -91,6 +92,19 @@ def write_model(
         **fields,
     }
     return write_bundle(root / "bundles", manifest, weights, {})
+
+
+def as_archive(root: Path) -> Path:
+    """Adds to a store what packing adds: each bundle's ONNX file and the index of both."""
+    index: dict[str, dict[str, str]] = {"bundles": {}, "onnx": {}}
+    for folder in find_bundles(root / "bundles"):
+        bundle = load_bundle(folder)
+        path = root / "onnx" / f"{bundle.name}.onnx"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(onnx_bytes(bundle))
+        index["bundles"][bundle.name], index["onnx"][bundle.name] = bundle.sha256, sha256_of(path)
+    (root / "archive.json").write_text(json.dumps(index))
+    return root
 
 
 @functools.cache

@@ -46,7 +46,7 @@ class Probe:
             model = models[self.manifest.generation]
             fault = golden_mismatch(self.manifest, model["raw_logits"], _by_class(model["probabilities"]))
             return fault or _pool_fault(answer)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             return f"an answer that is not the contract's: {error!r}"
 
 
@@ -56,8 +56,11 @@ def make_probes(manifests: Sequence[Manifest]) -> Iterator[Probe]:
         peers = [other for other in manifests if other.symbol == manifest.symbol]
         request: dict[str, Any] = {"symbol": manifest.symbol, "features": _golden_features(manifest, [manifest])}
         yield Probe(manifest.generation, manifest.symbol, manifest, orjson.dumps(request))
-        variant = "ensemble" if len(peers) > 1 else manifest.generation
-        request = {**request, "features": _golden_features(manifest, peers), "variant": variant}
+        request["features"] = _golden_features(manifest, peers)
+        if len(peers) > 1:  # a share for each, whatever serving.yaml says: the toggles are no reason not to be ready
+            request["weights"] = {peer.generation: 1 / len(peers) for peer in peers}
+        else:
+            request["variant"] = manifest.generation
         yield Probe("ensemble", manifest.symbol, manifest, orjson.dumps(request))
 
 

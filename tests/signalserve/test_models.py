@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stores import BTC, ETH, scaler_of, write_model, write_settings, write_store
+from stores import BTC, ETH, as_archive, scaler_of, write_model, write_settings, write_store
 
-from signalserve.bundle import load_bundle, sha256_of
-from signalserve.engine import onnx_bytes
 from signalserve.errors import BundleError, ConfigError
 from signalserve.features import COLUMNS
 from signalserve.models import check_settings, load_models
@@ -192,17 +190,10 @@ def test_models_of_one_symbol_that_read_different_bars_are_refused(tmp_path: Pat
 # ---- exported files in an archive
 
 
-def exported(root: Path, content: bytes | None = None) -> Path:
-    """An archive's onnx/ and index beside the bundle v8/BTC-USD/1; content instead of the real file's."""
-    bundle = load_bundle(write_model(root, "v8"))
-    real = onnx_bytes(bundle)
-    path = root / "onnx" / f"{bundle.name}.onnx"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(real)
-    (root / "archive.json").write_text(json.dumps({"onnx": {bundle.name: sha256_of(path)}}))
-    if content is not None:
-        path.write_bytes(content)
-    return path
+def exported(root: Path) -> Path:
+    """An archive's content around the bundle v8/BTC-USD/1; returns its exported file."""
+    write_model(root, "v8")
+    return as_archive(root) / "onnx" / "v8" / BTC / "1.onnx"
 
 
 def test_an_archives_exported_file_is_what_runs(tmp_path: Path):
@@ -211,7 +202,17 @@ def test_an_archives_exported_file_is_what_runs(tmp_path: Path):
     assert models[BTC]["v8"].engine.name == "onnxruntime"
 
 
+def test_another_manifest_than_the_packed_one_is_refused(tmp_path: Path):
+    exported(tmp_path)
+    manifest = tmp_path / "bundles" / "v8" / BTC / "1" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["columns"].reverse()  # the golden window, made from the manifest's own columns, cannot tell
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="its manifest is not the one that was packed"):
+        load(tmp_path, ("v8",), engine="auto")
+
+
 def test_an_exported_file_that_is_not_the_packed_one_is_refused_by_name(tmp_path: Path):
-    exported(tmp_path, content=b"something else")
+    exported(tmp_path).write_bytes(b"something else")
     with pytest.raises(BundleError, match=r"v8/BTC-USD/1\.onnx: missing, or not the file that was packed"):
         load(tmp_path, ("v8",), engine="auto")

@@ -20,12 +20,12 @@ def window(columns: int, bars: int, z: float) -> np.ndarray:
 
 @pytest.mark.parametrize(("columns", "is_off"), [(3, False), (4, True), (9, True)])
 def test_more_than_a_third_of_the_columns_are_needed(columns: int, is_off: bool):
-    assert CHECK.is_off_scale(window(columns, 60, z=11.0)) == is_off
+    assert CHECK.judge(window(columns, 60, z=11.0)).off_scale == is_off
 
 
 @pytest.mark.parametrize(("bars", "is_off"), [(1, False), (30, False), (31, True)])
 def test_more_than_half_of_a_columns_bars_are_needed(bars: int, is_off: bool):
-    assert CHECK.is_off_scale(window(9, bars, z=11.0)) == is_off
+    assert CHECK.judge(window(9, bars, z=11.0)).off_scale == is_off
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,18 @@ def test_more_than_half_of_a_columns_bars_are_needed(bars: int, is_off: bool):
 )
 def test_beyond_10_warns_and_beyond_1000_is_no_market(z: float, off_scale: bool, no_market: bool):
     values = window(9, 60, z)
-    assert (CHECK.is_off_scale(values), CHECK.is_no_market(values)) == (off_scale, no_market)
+    assert (CHECK.judge(values).off_scale, CHECK.judge(values).no_market is not None) == (off_scale, no_market)
 
 
-def test_the_share_is_of_columns():
-    assert CHECK.share_beyond(window(6, 60, z=11.0), 10.0) == pytest.approx(6 / 9)
-    assert CHECK.share_beyond(window(6, 60, z=11.0), 12.0) == 0.0
+def test_the_share_of_columns_is_told():
+    assert CHECK.judge(window(6, 60, z=1001.0)).no_market == "67% of the columns beyond 1000 standard deviations"
+
+
+@pytest.mark.parametrize(("z", "refused"), [(1e29, False), (1e31, True), (-1e31, True)])
+def test_a_single_value_that_float32_sums_cannot_hold_is_no_market(z: float, refused: bool):
+    values = window(1, 1, z=0.0)
+    values[30, 4] = 2.0 * z
+    assert (CHECK.judge(values).no_market is not None) == refused
 
 
 def check_of(symbol: str) -> ScaleCheck:
@@ -49,21 +55,22 @@ def check_of(symbol: str) -> ScaleCheck:
 
 @pytest.mark.parametrize("symbol", [BTC, ETH, SOL])
 def test_a_markets_own_windows_are_on_its_scale(symbol: str):
-    assert not check_of(symbol).is_off_scale(raw_window(symbol))
+    assert not check_of(symbol).judge(raw_window(symbol)).off_scale
     recent = compute_features(candles(symbol))[-60:].astype(np.float32)
-    assert not check_of(symbol).is_off_scale(recent)
+    assert not check_of(symbol).judge(recent).off_scale
 
 
 def test_scaled_features_where_raw_ones_belong_are_off_scale():
     mean, scale = map(np.array, scaler_of(BTC))
     scaled = ((raw_window(BTC) - mean) / scale).astype(np.float32)
-    assert check_of(BTC).is_off_scale(scaled)
+    assert check_of(BTC).judge(scaled).off_scale
 
 
 @pytest.mark.parametrize("symbol", [BTC, ETH])
 def test_windows_of_dearer_symbols_are_off_scale(symbol: str):
-    assert check_of(SOL).is_off_scale(raw_window(symbol))
+    assert check_of(SOL).judge(raw_window(symbol)).off_scale
 
 
 def test_the_largest_float32_is_no_market_and_no_overflow():
-    assert CHECK.is_no_market(np.full((60, 9), 3.4e38, dtype=np.float32))
+    verdict = CHECK.judge(np.full((60, 9), 3.4e38, dtype=np.float32))
+    assert verdict.no_market == "a value 2e+38 standard deviations from its mean"

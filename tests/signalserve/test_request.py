@@ -190,7 +190,7 @@ def test_a_content_type_may_carry_parameters_and_any_case(content_type: str):
         (with_cell("1e400"), JSON, "400 bad_json in body: .*got number is infinity"),
         (npy_bytes(WINDOW), {}, "400 bad_content_type in content-type: expected application/json or application/x-npy"),
         (b"{}", {"content-type": ""}, "400 bad_content_type .*got no content type"),
-        (b"{}", {"content-type": "text/plain"}, "400 bad_content_type .*got text/plain"),
+        (b"{}", {"content-type": "text/plain"}, "400 bad_content_type .*got 'text/plain'"),
         (b"", NPY, "400 bad_npy in body: expected an npy file: float32 .*, got an empty body"),
         (b"{}", NPY, "400 bad_npy in body: .*got bytes without the npy magic"),
         (npy_bytes(WINDOW.astype(np.float64)), NPY, "400 bad_npy in body: .*got type '<f8'"),
@@ -230,11 +230,14 @@ def npy_header(shape: str) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
 
 
-@pytest.mark.parametrize("count", ["1000000000000", "0x" + "f" * 3900])
-def test_a_header_that_claims_terabytes_is_too_large_at_once(count: str):
-    assert fault(npy_header(f"({count}, 60, 72)"), NPY).startswith(
-        "413 too_large in body: expected at most 256 windows"
-    )
+def test_a_header_that_claims_terabytes_is_too_large_at_once():
+    words = fault(npy_header("(1000000000000, 60, 72)"), NPY)
+    assert words.startswith("413 too_large in body: expected at most 256 windows")
+
+
+def test_a_header_with_a_number_that_python_refuses_to_write_is_refused():
+    words = fault(npy_header(f"(0x{'f' * 3900}, 60, 72)"), NPY)
+    assert words == "400 bad_npy in body: expected a shape of whole numbers, got a number too long to write"
 
 
 # ---- 422: read, and wrong
@@ -368,7 +371,7 @@ def test_what_follows_from_candles_may_be_given_too():
             candles_body(features=NAMED),
             "extra_field in candles: expected exactly one of features and candles, got both",
         ),
-        (request_body(featurs=1), "extra_field in featurs: expected only as_of, candles, .* got 'featurs'"),
+        (request_body(featurs=1), "extra_field in featurs: expected only as_of, candles, .* got the field 'featurs'"),
         (request_body(request_id=""), "bad_field in request_id: expected 1 to 128 printable characters, got ''"),
         (request_body(request_id="x" * 129), "bad_field in request_id: expected 1 to 128"),
         (request_body(request_id="a\nb"), r"bad_field in request_id: .*got 'a\\nb'"),

@@ -21,6 +21,7 @@ from stores import (
     ETH,
     LAST_BAR_MS,
     SOL,
+    as_archive,
     by_name,
     candles,
     candles_body,
@@ -34,8 +35,7 @@ from stores import (
 )
 
 import signalserve.service
-from signalserve.bundle import find_bundles, load_bundle, sha256_of
-from signalserve.engine import Engine, Output, onnx_bytes
+from signalserve.engine import Engine, Output
 from signalserve.features import compute_features
 from signalserve.metrics import Metrics
 from signalserve.service import PROBE_HEADER, RawRequest, Reply, Service
@@ -49,16 +49,7 @@ NAMES = ("DOWN", "NEUTRAL", "UP")
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two symbols of two generations, and as in an archive the exported file of each."""
-    root = write_store(tmp_path_factory.mktemp("store"), (BTC, ETH))
-    hashes = {}
-    for folder in find_bundles(root / "bundles"):
-        bundle = load_bundle(folder)
-        path = root / "onnx" / f"{bundle.name}.onnx"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(onnx_bytes(bundle))
-        hashes[bundle.name] = sha256_of(path)
-    (root / "archive.json").write_text(json.dumps({"onnx": hashes}))
-    return root
+    return as_archive(write_store(tmp_path_factory.mktemp("store"), (BTC, ETH)))
 
 
 class Desk:
@@ -470,7 +461,8 @@ def test_many_columns_off_scale_are_a_warning(desk: Desk):
 def test_features_that_no_market_could_give_are_an_error(desk: Desk):
     status, content = desk.refusal(shifted(1001, columns=72))
     assert (status, content["error"]["code"], content["error"]["field"]) == (422, "features_off_scale", "features")
-    assert "send raw features in their own units" in content["error"]["got"]
+    assert "raw features of BTC-USD in their own units" in content["error"]["expected"]
+    assert "100% of the columns beyond 1000 standard deviations" in content["error"]["got"]
     assert desk.count("errors_total", code="features_off_scale") == 1
 
 
