@@ -1,26 +1,42 @@
 """Two services for the whole of the live tests: one as it is shipped, one that batches."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from live.server import Server, write_config
+from live.server import Server, copy_store, write_config
+
+from export.archives import build_if_stale
+from signalserve.settings import Settings
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The committed models with their archives, built once; for services that change nothing in it."""
+    store = copy_store(tmp_path_factory.mktemp("packed") / "store")
+    build_if_stale(store, Settings())
+    return store
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, packed: Path) -> Iterator[Server]:
     """The service as `make serve` starts it, on the committed models."""
-    running = Server(tmp_path_factory.mktemp("live")).start()
+    running = Server(tmp_path_factory.mktemp("live"), store=packed).start()
     yield running
     running.stop()
 
 
 @pytest.fixture(scope="session")
-def batching_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One worker for each endpoint that waits for batches of six, so that a test decides who shares a batch."""
+def batching_server(tmp_path_factory: pytest.TempPathFactory, packed: Path) -> Iterator[Server]:
+    """One worker for each endpoint that waits for batches of six, and no golden probes that would take places in them:
+    the test decides who shares a batch."""
     folder = tmp_path_factory.mktemp("batching")
     config = write_config(
         folder / "config.properties", batchSize="6", maxBatchDelay="3000", minWorkers="1", maxWorkers="1"
     )
-    running = Server(folder, config=config).start()
+    running = Server(folder, config=config, store=packed).start()
+    sidecar = running.sidecar_process()
+    sidecar.suspend()
     yield running
+    sidecar.resume()
     running.stop()

@@ -66,16 +66,14 @@ def write_config(path: Path, **changes: str) -> Path:
 
 
 class Server:
-    """A running service. folder: of its own, for the store, the settings and the temporary files."""
+    """A running service. folder: of its own, for its settings and temporary files.  store: with the models."""
 
-    def __init__(
-        self, folder: Path, *, port: int | None = None, config: Path | None = None, store: Path | None = None
-    ) -> None:
+    def __init__(self, folder: Path, *, store: Path, port: int | None = None, config: Path | None = None) -> None:
         self.folder = folder
         self.port = port or free_ports()
         self.url = f"http://127.0.0.1:{self.port}"
         self.sidecar = f"http://127.0.0.1:{self.port + 3}"
-        self.store = store or copy_store(folder / "store")
+        self.store = store
         self.settings = folder / "serving.yaml"
         if not self.settings.exists():
             shutil.copy(ROOT / "serving.yaml", self.settings)
@@ -150,6 +148,9 @@ class Server:
         """One request; content that is not bytes goes as JSON."""
         with httpx.Client(trust_env=False, timeout=30) as client:
             return ask(client, f"{self.url}/predictions/{endpoint}", content, headers)
+
+    def sidecar_process(self) -> psutil.Process:
+        return next(process for process in self.processes() if "sidecar" in process.cmdline())
 
     def metrics(self) -> dict[str, float]:
         """This project's metrics: 'name{labels}' -> value."""

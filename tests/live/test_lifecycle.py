@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from live.server import Server, copy_store, free_ports, wait_for
+from live.server import Server, copy_store, wait_for
 from live.windows import last_windows
 
 from signalserve.demo import demo_candles
@@ -24,8 +24,8 @@ def ready(server: Server) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_stops_everything_within_ten_seconds(tmp_path: Path, number: signal.Signals) -> None:
-    server = Server(tmp_path).start()
+def test_a_signal_stops_everything_within_ten_seconds(tmp_path: Path, packed: Path, number: signal.Signals) -> None:
+    server = Server(tmp_path, store=packed).start()
     assert len(server.processes()) >= 7  # ourselves, Java, four workers, the sidecar
     assert server.stop(number) < 10
     assert server.wait_for_end() == 0
@@ -37,8 +37,8 @@ def test_a_signal_stops_everything_within_ten_seconds(tmp_path: Path, number: si
             probe.bind(("127.0.0.1", server.port + offset))
 
 
-def test_a_signal_during_the_start_leaves_nothing_either(tmp_path: Path) -> None:
-    server = Server(tmp_path).start(wait=False)
+def test_a_signal_during_the_start_leaves_nothing_either(tmp_path: Path, packed: Path) -> None:
+    server = Server(tmp_path, store=packed).start(wait=False)
     wait_for(lambda: len(server.processes()) > 2, 60)
     assert server.stop() < 10
     assert server.processes() == [] and list(server.temporary.iterdir()) == []
@@ -62,17 +62,17 @@ def refused(server: Server) -> str:
 
 
 def test_a_taken_port_is_named(server: Server, tmp_path: Path) -> None:
-    line = refused(Server(tmp_path, port=server.port))
+    line = refused(Server(tmp_path, port=server.port, store=server.store))
     assert f"port {server.port} on 127.0.0.1" in line and "make serve" in line
 
 
-def test_a_broken_serving_yaml_is_named_with_its_line(tmp_path: Path) -> None:
+def test_a_broken_serving_yaml_is_named_with_its_line(tmp_path: Path, packed: Path) -> None:
     (tmp_path / "serving.yaml").write_text("defaults:\n  mode: both\n")
-    assert "serving.yaml:2: defaults.mode" in refused(Server(tmp_path))
+    assert "serving.yaml:2: defaults.mode" in refused(Server(tmp_path, store=packed))
 
 
 def test_a_corrupt_bundle_is_named(tmp_path: Path) -> None:
-    server = Server(tmp_path)
+    server = Server(tmp_path, store=copy_store(tmp_path / "store"))
     weights = next((server.store / "bundles").glob("v8/ETH-USD/*/weights.safetensors"))
     damaged = bytearray(weights.read_bytes())
     damaged[-1] ^= 1
@@ -82,7 +82,7 @@ def test_a_corrupt_bundle_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_bundle_file_is_named(tmp_path: Path) -> None:
-    server = Server(tmp_path)
+    server = Server(tmp_path, store=copy_store(tmp_path / "store"))
     missing = next((server.store / "bundles").glob("v6_fixed/SOL-USD/*/reference.json"))
     missing.unlink()
     assert str(missing) in refused(server)
@@ -93,8 +93,8 @@ def test_a_store_without_bundles_is_named(tmp_path: Path) -> None:
     assert "found none" in refused(Server(tmp_path, store=tmp_path / "store"))
 
 
-def test_two_run_side_by_side(server: Server, tmp_path: Path) -> None:
-    other = Server(tmp_path, port=free_ports(), store=copy_store(tmp_path / "store")).start()
+def test_two_run_side_by_side(server: Server, tmp_path: Path, packed: Path) -> None:
+    other = Server(tmp_path, store=packed).start()
     try:
         answers = [one.ask("ensemble", WINDOW).json()["probabilities"] for one in (server, other)]
         assert answers[0] == answers[1]
@@ -115,8 +115,7 @@ def test_a_killed_worker_comes_back_and_its_counts_stay(server: Server) -> None:
 
 
 def test_a_killed_sidecar_is_started_again_and_predictions_go_on(server: Server) -> None:
-    sidecar = next(p for p in server.processes() if "sidecar" in p.cmdline())
-    sidecar.kill()
+    server.sidecar_process().kill()
     assert server.ask("ensemble", WINDOW).status_code == 200
     wait_for(lambda: ready(server), 30)
 
@@ -133,8 +132,8 @@ def test_readiness_is_lost_within_seconds_when_the_frontend_hangs(server: Server
     wait_for(lambda: ready(server), 30)
 
 
-def test_a_death_of_torchserve_ends_the_service_with_a_word(tmp_path: Path) -> None:
-    server = Server(tmp_path).start()
+def test_a_death_of_torchserve_ends_the_service_with_a_word(tmp_path: Path, packed: Path) -> None:
+    server = Server(tmp_path, store=packed).start()
     next(p for p in server.processes() if "org.pytorch.serve.ModelServer" in p.cmdline()).kill()
     assert server.wait_for_end() == 1
     assert "TorchServe ended by itself" in server.output()
