@@ -1,20 +1,20 @@
 """Two services for the whole of the live tests: one as it is shipped, one that batches."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live.server import Server, copy_store, write_config
-
-from export.archives import build_if_stale
-from signalserve.settings import Settings
+from live.server import ROOT, Server, copy_store, write_config
 
 
 @pytest.fixture(scope="session")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The committed models with their archives, built once; for services that change nothing in it."""
     store = copy_store(tmp_path_factory.mktemp("packed") / "store")
-    build_if_stale(store, Settings())
+    command = [sys.executable, "-m", "signalserve.commands.main", "archives", "--model-store", str(store)]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     return store
 
 

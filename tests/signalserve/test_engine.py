@@ -162,13 +162,6 @@ def test_onnx_runtime_does_not_fall_back_to_the_cpu_in_silence(bundle: Bundle):
         create_engine(bundle, engine="onnxruntime", device="cuda:0")
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_a_gpu_agrees_with_the_float64_reference(bundle: Bundle):
-    output = create_engine(bundle, engine="torch", device="cuda:0").predict(WINDOWS)
-    assert np.abs(output.probabilities - ReferenceModel(bundle.path).answer(WINDOWS)[1]).max() < 1e-5
-
-
 def test_weights_of_another_architecture_are_refused_in_words(tmp_path: Path, bundle: Bundle):
     other = load_bundle(write_model(tmp_path, "v8", BTC, hidden=4))
     mixed = Bundle(bundle.path, bundle.manifest, other.weights, {}, "")
