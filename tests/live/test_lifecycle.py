@@ -1,12 +1,14 @@
 """Starting, refusing to start, surviving, and leaving nothing behind."""
 
+import shlex
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
-from live.server import Server, copy_store, wait_for
+from live.server import ROOT, Server, copy_store, strict_json, wait_for
 from live.windows import last_windows
 
 from signalserve.demo import demo_candles
@@ -138,3 +140,17 @@ def test_a_death_of_torchserve_ends_the_service_with_a_word(tmp_path: Path, pack
     assert server.wait_for_end() == 1
     assert "TorchServe ended by itself" in server.output()
     assert server.processes() == []
+
+
+def test_the_readmes_curls_work_as_they_stand(server: Server) -> None:
+    curls = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("curl ")]
+    assert len(curls) == 6
+    for curl in curls:
+        here = curl.replace("var/requests", str(server.folder / "requests"))
+        here = here.replace(":8080/", f":{server.port}/").replace(":8083/", f":{server.port + 3}/")
+        answer = subprocess.run(shlex.split(here), capture_output=True, check=True).stdout
+        if "/metrics" in curl:
+            assert b"signalserve_predictions_total" in answer
+        else:
+            assert strict_json(answer).get("direction") in {"DOWN", "NEUTRAL", "UP", None}
+            assert b'"error"' not in answer and b'"not_ready"' not in answer
