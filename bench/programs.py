@@ -83,7 +83,11 @@ class Program:
 
     def cpu_seconds(self) -> float:
         """Processor time that its processes have taken so far."""
-        return sum(sum(process.cpu_times()[:2]) for process in self.processes())
+        total = 0.0
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                total += sum(process.cpu_times()[:2])  # user and system
+        return total
 
     def stop(self, ports: Sequence[int] = ()) -> "Stopped":
         """SIGTERM to the one that was started, which ends the others; whatever is left after it is killed.
@@ -95,10 +99,12 @@ class Program:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_S)
         stopped = Stopped(time.perf_counter() - began, self._remains(ports))
-        for process in self._still_running():
+        left = self._still_running()
+        for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
+        psutil.wait_procs(left, timeout=5)
         return stopped
 
     def _remains(self, ports: Sequence[int]) -> list[str]:

@@ -58,8 +58,7 @@ class Server(abc.ABC):
             )
         except httpx.HTTPError:
             return None
-        answer: Mapping[str, Any] = response.json() if response.status_code == 200 else None
-        return answer
+        return response.json() if response.status_code == 200 else None
 
 
 class Signalserve(Server):

@@ -13,6 +13,7 @@ from signalserve.environment import (
     METRICS_VARIABLE,
     PROBE_VARIABLE,
     SETTINGS_VARIABLE,
+    TELEMETRY_VARIABLE,
 )
 from signalserve.errors import ConfigError
 
@@ -86,6 +87,7 @@ def environment(
         "LOG_LOCATION": str(run_folder),
         "METRICS_LOCATION": str(run_folder),
         "OMP_NUM_THREADS": "1",
+        TELEMETRY_VARIABLE: "1",
         METRICS_VARIABLE: str(run_folder / "metrics"),
         SETTINGS_VARIABLE: str(args.settings.resolve()),
         PROBE_VARIABLE: probe_secret,

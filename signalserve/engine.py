@@ -6,6 +6,7 @@ numbers. Every engine runs `pipeline.CalibratedModel`, as it is or exported.
 
 import abc
 import importlib.util
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from signalserve.bundle import Bundle
+from signalserve.environment import TELEMETRY_VARIABLE
 from signalserve.errors import BundleError, EngineError, ModelOutputNotFinite
 
 Windows = npt.NDArray[np.float32]
@@ -91,6 +93,7 @@ class OnnxEngine(Engine):
 
     def __init__(self, model: Path | bytes, device: str) -> None:
         """model: an exported file or its bytes. Raises EngineError where ONNX Runtime did not take the device."""
+        os.environ.setdefault(TELEMETRY_VARIABLE, "1")
         import onnxruntime
 
         if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):

@@ -23,9 +23,9 @@ def pool(probabilities: Floats, weights: Floats, method: PoolMethod, temperature
     if not temperature > 0:
         raise ValueError(f"pool temperature: expected a number above 0, got {temperature}")
     if method == "linear":
-        pooled = np.log(np.maximum(np.tensordot(weights, probabilities, axes=1), _FLOOR))
+        pooled = np.log(np.maximum(np.einsum("m,mbc->bc", weights, probabilities), _FLOOR))
     elif method == "log":
-        pooled = np.tensordot(weights, np.log(np.maximum(probabilities, _FLOOR)), axes=1)
+        pooled = np.einsum("m,mbc->bc", weights, np.log(np.maximum(probabilities, _FLOOR)))
     else:
         raise ValueError(f"pool method: expected linear or log, got {method!r}")
     return _softmax(pooled, temperature)

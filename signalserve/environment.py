@@ -12,5 +12,8 @@ ENGINE_VARIABLE = "SIGNALSERVE_ENGINE"
 DEVICE_VARIABLE = "SIGNALSERVE_DEVICE"
 """auto (the GPU that TorchServe gives a worker, else the CPU), cpu or cuda:N."""
 
+TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
+"""ONNX Runtime's own name: from its import on it reports to its makers and keeps files at home, unless this is set."""
+
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Where the workers count, one file a process; the name is prometheus_client's."""

@@ -5,9 +5,8 @@ a total saturation. These rules need five predictions.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 LOOK_BACK = 5
 SATURATED = 0.99
@@ -30,13 +29,14 @@ class Observation:
     as_of_ms: int | None = None
 
 
-def signs_of(raw_logits: np.ndarray, clamp: float, confidence: float, *, off_scale: bool) -> frozenset[str]:
-    """The rules that a single finite prediction speaks for. raw_logits: (classes,).
+def signs_of(raw_logits: Sequence[float], clamp: float, confidence: float, *, off_scale: bool) -> frozenset[str]:
+    """The rules that a single finite prediction speaks for.
 
+    raw_logits: one a class, plain floats (numpy's overhead on three numbers is ten times the work).
     confidence: the largest of the model's own probabilities.
     """
     signs = {
-        "clamped": bool((np.abs(raw_logits) > clamp).any()),
+        "clamped": any(abs(logit) > clamp for logit in raw_logits),
         "clamp_tie": is_tie(raw_logits, clamp),
         "saturated": confidence >= SATURATED,
         "off_scale": off_scale,
@@ -44,11 +44,12 @@ def signs_of(raw_logits: np.ndarray, clamp: float, confidence: float, *, off_sca
     return frozenset(name for name, shown in signs.items() if shown)
 
 
-def is_tie(raw_logits: np.ndarray, clamp: float) -> bool:
+def is_tie(raw_logits: Sequence[float], clamp: float) -> bool:
     """Whether the largest class is arbitrary: two logits at or beyond +clamp, or all at or beyond -clamp."""
-    highest = np.minimum(np.maximum(raw_logits, -clamp), clamp)
-    top = highest.max()
-    return bool(abs(top) >= clamp and np.count_nonzero(highest == top) > 1)
+    top = max(raw_logits)
+    if top >= clamp:
+        return sum(logit >= clamp for logit in raw_logits) > 1
+    return top <= -clamp
 
 
 class InvariantWatch:
@@ -73,6 +74,9 @@ class InvariantWatch:
         return self.broken()
 
     def broken(self) -> frozenset[str]:
+        """The names of the rules that the last five observations break."""
+        if not any(seen.signs for seen in self._recent):
+            return frozenset()
         return frozenset(
             rule for rule, needed in RULES.items() if sum(rule in seen.signs for seen in self._recent) >= needed
         )

@@ -7,7 +7,9 @@ in memory. Every label set exists at 0 from the start: `increase()` misses a ser
 Label values come from closed sets: no ids, no prices.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -29,6 +31,14 @@ BATCH_EDGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 STAGES = ("read", "model", "respond", "total")
 
 
+C = TypeVar("C", Counter, Gauge, Histogram)
+
+
+def _children(metric: C) -> Callable[..., C]:
+    """Label values -> the metric's series, looked up once: prometheus_client checks and locks for each look-up."""
+    return cache(metric.labels)
+
+
 class Metrics:
     """The metrics of one endpoint's worker, or of a process that predicts without a server.
 
@@ -44,136 +54,163 @@ class Metrics:
     ) -> None:
         registry = registry if registry is not None else CollectorRegistry()
         self._endpoint = endpoint
-        self._predictions = Counter(
-            "signalserve_predictions",
-            "Predictions answered, by what answered and the direction it said",
-            ["endpoint", "symbol", "variant", "direction"],
-            registry=registry,
+        self._predictions = _children(
+            Counter(
+                "signalserve_predictions",
+                "Predictions answered, by what answered and the direction it said",
+                ["endpoint", "symbol", "variant", "direction"],
+                registry=registry,
+            )
         )
-        self._confidence = Histogram(
-            "signalserve_confidence",
-            "Confidence of the answer: the largest probability, from 1/3 to 1",
-            ["endpoint", "symbol", "variant"],
-            buckets=CONFIDENCE_EDGES,
-            registry=registry,
+        self._confidence = _children(
+            Histogram(
+                "signalserve_confidence",
+                "Confidence of the answer: the largest probability, from 1/3 to 1",
+                ["endpoint", "symbol", "variant"],
+                buckets=CONFIDENCE_EDGES,
+                registry=registry,
+            )
         )
-        self._logit = Histogram(
-            "signalserve_raw_logit",
-            "Raw logits of each model, before the clamp, all classes",
-            ["endpoint", "symbol", "generation"],
-            buckets=LOGIT_EDGES,
-            registry=registry,
+        self._logit = _children(
+            Histogram(
+                "signalserve_raw_logit",
+                "Raw logits of each model, before the clamp, all classes",
+                ["endpoint", "symbol", "generation"],
+                buckets=LOGIT_EDGES,
+                registry=registry,
+            )
         )
-        self._errors = Counter(
-            "signalserve_errors", "Requests answered by an error, by its code", ["endpoint", "code"], registry=registry
+        self._errors = _children(
+            Counter(
+                "signalserve_errors",
+                "Requests answered by an error, by its code",
+                ["endpoint", "code"],
+                registry=registry,
+            )
         )
-        self._warnings = Counter(
-            "signalserve_warnings",
-            "Predictions that carried a warning, by its kind",
-            ["endpoint", "symbol", "kind"],
-            registry=registry,
+        self._warnings = _children(
+            Counter(
+                "signalserve_warnings",
+                "Predictions that carried a warning, by its kind",
+                ["endpoint", "symbol", "kind"],
+                registry=registry,
+            )
         )
-        self._latency = Histogram(
-            "signalserve_latency_seconds",
-            "Time in the worker, by stage; total is the whole of a batch",
-            ["endpoint", "stage"],
-            buckets=LATENCY_EDGES,
-            registry=registry,
+        self._latency = _children(
+            Histogram(
+                "signalserve_latency_seconds",
+                "Time in the worker, by stage; total is the whole of a batch",
+                ["endpoint", "stage"],
+                buckets=LATENCY_EDGES,
+                registry=registry,
+            )
         )
-        self._batch = Histogram(
-            "signalserve_batch_size",
-            "Windows computed together, over all requests of a batch",
-            ["endpoint"],
-            buckets=BATCH_EDGES,
-            registry=registry,
+        self._batch = _children(
+            Histogram(
+                "signalserve_batch_size",
+                "Windows computed together, over all requests of a batch",
+                ["endpoint"],
+                buckets=BATCH_EDGES,
+                registry=registry,
+            )
         )
-        self._broken = Gauge(
-            "signalserve_invariant_broken",
-            "1 while a hard invariant is broken over the last five predictions of a model",
-            ["endpoint", "symbol", "generation", "invariant"],
-            registry=registry,
-            multiprocess_mode="livemax",
+        self._broken = _children(
+            Gauge(
+                "signalserve_invariant_broken",
+                "1 while a hard invariant is broken over the last five predictions of a model",
+                ["endpoint", "symbol", "generation", "invariant"],
+                registry=registry,
+                multiprocess_mode="livemax",
+            )
         )
-        self._bundle = Gauge(
-            "signalserve_bundle_info",
-            "1 for each bundle in force; sha256 of its manifest, and the engine and device that run it",
-            ["endpoint", "symbol", "generation", "version", "sha256", "engine", "device"],
-            registry=registry,
-            multiprocess_mode="livemax",
+        self._bundle = _children(
+            Gauge(
+                "signalserve_bundle_info",
+                "1 for each bundle in force; sha256 of its manifest, and the engine and device that run it",
+                ["endpoint", "symbol", "generation", "version", "sha256", "engine", "device"],
+                registry=registry,
+                multiprocess_mode="livemax",
+            )
         )
-        self._skill = Gauge(
-            "signalserve_model_accuracy_over_majority",
-            "Accuracy on unseen bars when the bundle was made, less the share of their commonest class",
-            ["symbol", "generation"],
-            registry=registry,
-            multiprocess_mode="livemax",
+        self._skill = _children(
+            Gauge(
+                "signalserve_model_accuracy_over_majority",
+                "Accuracy on unseen bars when the bundle was made, less the share of their commonest class",
+                ["symbol", "generation"],
+                registry=registry,
+                multiprocess_mode="livemax",
+            )
         )
-        self._config_valid = Gauge(
-            "signalserve_config_valid",
-            "0 while serving.yaml does not validate and the last good one is in force",
-            ["endpoint"],
-            registry=registry,
-            multiprocess_mode="livemin",
+        self._config_valid = _children(
+            Gauge(
+                "signalserve_config_valid",
+                "0 while serving.yaml does not validate and the last good one is in force",
+                ["endpoint"],
+                registry=registry,
+                multiprocess_mode="livemin",
+            )
         )
-        self._config_hash = Gauge(
-            "signalserve_config_hash",
-            "The first 48 bits of the sha256 of the serving.yaml in force: all endpoints must agree",
-            ["endpoint"],
-            registry=registry,
-            multiprocess_mode="livemax",
+        self._config_hash = _children(
+            Gauge(
+                "signalserve_config_hash",
+                "The first 48 bits of the sha256 of the serving.yaml in force: all endpoints must agree",
+                ["endpoint"],
+                registry=registry,
+                multiprocess_mode="livemax",
+            )
         )
         self._start_at_zero(models, tuple(variants))
 
     def _start_at_zero(self, models: Mapping[str, Iterable[Generation]], variants: tuple[Variant, ...]) -> None:
         for symbol, generations in models.items():
             for variant in variants:
-                self._confidence.labels(self._endpoint, symbol, variant)
+                self._confidence(self._endpoint, symbol, variant)
                 for direction in CLASSES:
-                    self._predictions.labels(self._endpoint, symbol, variant, direction)
+                    self._predictions(self._endpoint, symbol, variant, direction)
             for generation in generations:
-                self._logit.labels(self._endpoint, symbol, generation)
+                self._logit(self._endpoint, symbol, generation)
                 for rule in RULES:
-                    self._broken.labels(self._endpoint, symbol, generation, rule)
+                    self._broken(self._endpoint, symbol, generation, rule)
             for kind in WARNINGS:
-                self._warnings.labels(self._endpoint, symbol, kind)
+                self._warnings(self._endpoint, symbol, kind)
         for code in request_error_codes():
-            self._errors.labels(self._endpoint, code)
+            self._errors(self._endpoint, code)
         for stage in STAGES:
-            self._latency.labels(self._endpoint, stage)
-        self._batch.labels(self._endpoint)
+            self._latency(self._endpoint, stage)
+        self._batch(self._endpoint)
 
     def predicted(
         self, symbol: str, variant: Variant, direction: str, confidence: float, warnings: Iterable[str]
     ) -> None:
-        self._predictions.labels(self._endpoint, symbol, variant, direction).inc()
-        self._confidence.labels(self._endpoint, symbol, variant).observe(confidence)
+        self._predictions(self._endpoint, symbol, variant, direction).inc()
+        self._confidence(self._endpoint, symbol, variant).observe(confidence)
         for kind in warnings:
-            self._warnings.labels(self._endpoint, symbol, kind).inc()
+            self._warnings(self._endpoint, symbol, kind).inc()
 
     def logits(self, symbol: str, generation: Generation, raw_logits: Iterable[float]) -> None:
-        histogram = self._logit.labels(self._endpoint, symbol, generation)
+        histogram = self._logit(self._endpoint, symbol, generation)
         for logit in raw_logits:
             histogram.observe(logit)
 
     def invariants(self, symbol: str, generation: Generation, broken: frozenset[str]) -> None:
         for rule in RULES:
-            self._broken.labels(self._endpoint, symbol, generation, rule).set(rule in broken)
+            self._broken(self._endpoint, symbol, generation, rule).set(rule in broken)
 
     def failed(self, code: str) -> None:
-        self._errors.labels(self._endpoint, code).inc()
+        self._errors(self._endpoint, code).inc()
 
     def took(self, stage: str, seconds: float) -> None:
-        self._latency.labels(self._endpoint, stage).observe(seconds)
+        self._latency(self._endpoint, stage).observe(seconds)
 
     def batch(self, windows: int) -> None:
-        self._batch.labels(self._endpoint).observe(windows)
+        self._batch(self._endpoint).observe(windows)
 
     def bundle(self, symbol: str, generation: Generation, version: str, sha256: str, engine: str, device: str) -> None:
-        self._bundle.labels(self._endpoint, symbol, generation, version, sha256, engine, device).set(1)
+        self._bundle(self._endpoint, symbol, generation, version, sha256, engine, device).set(1)
 
     def skill(self, symbol: str, generation: Generation, accuracy_over_majority: float) -> None:
-        self._skill.labels(symbol, generation).set(accuracy_over_majority)
+        self._skill(symbol, generation).set(accuracy_over_majority)
 
     def config(self, sha256: str, *, valid: bool) -> None:
-        self._config_valid.labels(self._endpoint).set(valid)
-        self._config_hash.labels(self._endpoint).set(int(sha256[:12], 16))
+        self._config_valid(self._endpoint).set(valid)
+        self._config_hash(self._endpoint).set(int(sha256[:12], 16))

@@ -47,7 +47,7 @@ class ScaleCheck:
         largest = float(deviations.max())
         if largest > OVERFLOW_BEYOND:
             return Verdict(True, f"a value {largest:.0e} standard deviations from its mean")
-        if _share_beyond(deviations, WARN_BEYOND) <= MANY_COLUMNS:
+        if largest <= WARN_BEYOND or _share_beyond(deviations, WARN_BEYOND) <= MANY_COLUMNS:
             return Verdict(False, None)
         share = _share_beyond(deviations, REFUSE_BEYOND)
         fault = f"{share:.0%} of the columns beyond {REFUSE_BEYOND:.0f} standard deviations"

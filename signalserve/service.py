@@ -21,7 +21,7 @@ import uuid_utils
 from signalserve.engine import not_finite
 from signalserve.ensemble import pool
 from signalserve.errors import BadVariant, BadWeights, FeaturesOffScale, RequestError
-from signalserve.invariants import Observation, is_tie, signs_of
+from signalserve.invariants import Observation, signs_of
 from signalserve.log import event
 from signalserve.metrics import Metrics
 from signalserve.models import Model, Models, check_settings, load_models
@@ -247,8 +247,8 @@ class Service:
         manifest = model.bundle.manifest
         clamp = manifest.calibration.clamp
         off_scale = generation in item.off_scale
-        signs = signs_of(raw_logits, clamp, float(probabilities.max()), off_scale=off_scale)
-        clamped = "clamped" in signs
+        logits = raw_logits.tolist()
+        signs = signs_of(logits, clamp, max(probabilities.tolist()), off_scale=off_scale)
         item.answers.append(
             ModelAnswer(
                 generation,
@@ -257,19 +257,16 @@ class Service:
                 item.decision.weights[generation],
                 raw_logits,
                 probabilities,
-                clamped,
+                clamped="clamped" in signs,
             )
         )
-        if clamped:
-            item.warnings.append("clamped")
-        if is_tie(raw_logits, clamp):
-            item.warnings.append("clamp_tie")
+        item.warnings.extend(sign for sign in ("clamped", "clamp_tie") if sign in signs)
         if off_scale:
             item.warnings.append("features_off_scale")
         if model.bundle.failed_gates:
             item.warnings.append("failed_gates")
         if not call.is_probe:
-            self._metrics.logits(item.window.symbol, generation, raw_logits.tolist())
+            self._metrics.logits(item.window.symbol, generation, logits)
         item.warnings.extend(f"invariant_{rule}" for rule in self._watch(item, call, generation, model, signs))
 
     def _watch(

@@ -100,7 +100,9 @@ class Settings(Strict):
 
     def of(self, symbol: str) -> Defaults:
         """The settings in force for a symbol: its own where it has any, else the defaults."""
-        own = self.symbols.get(symbol, SymbolSettings())
+        own = self.symbols.get(symbol)
+        if own is None:
+            return self.defaults
         return Defaults(
             mode=own.mode or self.defaults.mode,
             weights=own.weights or self.defaults.weights,
