@@ -2,10 +2,10 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV := .venv
-BIN := $(VENV)/bin
-# EXTRA=gpu installs ONNX Runtime's CUDA build instead; the two cannot live in one environment
+# EXTRA=gpu installs ONNX Runtime's CUDA build instead; the two overwrite each other, so each has an environment
 EXTRA ?= cpu
+VENV := .venv$(if $(filter gpu,$(EXTRA)),-gpu)
+BIN := $(VENV)/bin
 LOCK := $(if $(filter gpu,$(EXTRA)),requirements-gpu.txt,requirements.txt)
 BARS ?= ../shared/data
 

@@ -5,6 +5,7 @@ anew when anything they are made from has changed, which `model_store/archives.j
 """
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ import signalserve
 from signalserve.bundle import ARCHIVES_INDEX, Bundle, load_bundle, newest_bundles, sha256_of
 from signalserve.errors import BundleError
 from signalserve.settings import GENERATIONS, Settings, load_settings
+from signalserve.watched import keep_text
 
 HANDLERS = Path(__file__).resolve().parent.parent / "handlers"
 ENDPOINTS = {"v6_fixed": ("v6_fixed",), "v8": ("v8",), "ensemble": GENERATIONS}
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 def build_if_stale(store: Path, settings: Settings, *, force: bool = False) -> bool:
     """Build the archives unless they are made from exactly what is there now; returns whether they were built.
 
-    Raises BundleError for a bundle that is missing or damaged.
+    Raises BundleError for a bundle that is missing, damaged or does not answer its golden window.
     """
     folders = newest_bundles(store / "bundles", settings.bundles)
     bundles = [load_bundle(folder) for folder in folders]
@@ -62,21 +64,32 @@ def build_if_stale(store: Path, settings: Settings, *, force: bool = False) -> b
             f"{store}: its archives are missing, or were made from other bundles or versions than are here, and the "
             "folder is read-only; build them where it is not (make archives, or the image again)"
         )
-    with tempfile.TemporaryDirectory(prefix="archives-") as scratch:
-        exported = _export_all(bundles, Path(scratch) / "exported")
+    with (store / ".building").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two starts at once: the second waits, and finds everything built
+        if force or not _is_current(store, made_from):
+            _build(store, bundles, made_from)
+    return True
+
+
+def _build(store: Path, bundles: Sequence[Bundle], made_from: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="archives-") as folder:
+        scratch = Path(folder)
+        exported = _export_all(bundles, scratch / "exported")
         for endpoint, generations in ENDPOINTS.items():
             chosen = [bundle for bundle in bundles if bundle.manifest.generation in generations]
-            content = _stage(chosen, exported, Path(scratch) / endpoint)
-            _pack(endpoint, content, Path(scratch))
+            _pack(endpoint, _stage(chosen, exported, scratch / endpoint), scratch / "packed")
         # without an index nothing counts as up to date, should this break off between two archives
         (store / ARCHIVES_INDEX).unlink(missing_ok=True)
         for endpoint in ENDPOINTS:
             # the scratch folder may be on another disk: copy beside the old archive, then take its place as a whole
-            new = Path(shutil.move(Path(scratch) / f"{endpoint}.mar", store / f".{endpoint}.mar.new"))
+            new = Path(shutil.move(scratch / "packed" / f"{endpoint}.mar", store / f".{endpoint}.mar.new"))
             new.replace(store / f"{endpoint}.mar")
-    index = {"made_from": made_from, "bundles": {bundle.name: bundle.sha256 for bundle in bundles}}
-    _write(store / ARCHIVES_INDEX, json.dumps(index, indent=1) + "\n")
-    return True
+    index = {
+        "made_from": made_from,
+        "bundles": {bundle.name: bundle.sha256 for bundle in bundles},
+        "archives": {endpoint: sha256_of(store / f"{endpoint}.mar") for endpoint in ENDPOINTS},
+    }
+    keep_text(store / ARCHIVES_INDEX, json.dumps(index, indent=1) + "\n")
 
 
 def fingerprint(bundles: Sequence[Bundle]) -> str:
@@ -105,25 +118,27 @@ def _require_every_endpoint(bundles: Sequence[Bundle], store: Path) -> None:
 
 
 def _is_current(store: Path, made_from: str) -> bool:
+    """Whether the archives are those that the index names, and were made from what is there now."""
     try:
         index = json.loads((store / ARCHIVES_INDEX).read_text())
+        hashes = {endpoint: sha256_of(store / f"{endpoint}.mar") for endpoint in ENDPOINTS}
     except (OSError, ValueError):
         return False
-    return (
-        isinstance(index, dict)
-        and index.get("made_from") == made_from
-        and all((store / f"{name}.mar").exists() for name in ENDPOINTS)
-    )
+    return isinstance(index, dict) and index.get("made_from") == made_from and index.get("archives") == hashes
 
 
 def _export_all(bundles: Sequence[Bundle], folder: Path) -> dict[str, Path]:
-    from signalserve.engine import onnx_bytes
+    """Each bundle's ONNX file by its name, proved on its golden window."""
+    from signalserve.engine import OnnxEngine, onnx_bytes
+    from signalserve.models import prove
 
     files = {}
     for bundle in bundles:
+        content = onnx_bytes(bundle)
+        prove(bundle, OnnxEngine(content, "cpu"))
         path = folder / f"{bundle.name}.onnx"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(onnx_bytes(bundle))
+        path.write_bytes(content)
         files[bundle.name] = path
     return files
 
@@ -149,19 +164,18 @@ def _pack(endpoint: str, content: Path, folder: Path) -> None:
     from model_archiver.model_archiver_config import ModelArchiverConfig
     from model_archiver.model_packaging import generate_model_archive
 
-    generate_model_archive(
-        ModelArchiverConfig(
-            model_name=endpoint,
-            handler=str(HANDLERS / f"{endpoint}.py"),
-            version="1.0",
-            extra_files=str(content),
-            export_path=str(folder),
-        )
+    folder.mkdir(exist_ok=True)
+    config = ModelArchiverConfig(
+        model_name=endpoint,
+        handler=str(HANDLERS / f"{endpoint}.py"),
+        version="1.0",
+        extra_files=str(content),
+        export_path=str(folder),
     )
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file as a whole: a reader sees the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
+    before = tempfile.tempdir
+    try:
+        # it stages in <temporary folder>/<model name> and first deletes whatever is there, also somebody else's
+        with tempfile.TemporaryDirectory(dir=folder) as tempfile.tempdir:
+            generate_model_archive(config)
+    finally:
+        tempfile.tempdir = before

@@ -10,9 +10,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from signalserve.environment import DEVICE_VARIABLE, ENGINE_VARIABLE, PROBE_VARIABLE, SETTINGS_VARIABLE
+from signalserve.environment import (
+    DEVICE_VARIABLE,
+    ENGINE_VARIABLE,
+    LAST_GOOD,
+    LOAD_FAILED,
+    PROBE_VARIABLE,
+    RUN_VARIABLE,
+    SETTINGS_VARIABLE,
+)
 from signalserve.log import event, log_to_stderr
 from signalserve.service import Endpoint, RawRequest, Reply, Service
+from signalserve.watched import keep_text
 
 
 class Context(Protocol):
@@ -30,6 +39,7 @@ def load_service(context: Context, endpoint: Endpoint) -> Service:
     # every line that `ts` logs at info crosses a pipe to the frontend, several a request, and is dropped there
     logging.getLogger().setLevel(logging.WARNING)
     log_to_stderr()  # TorchServe passes a worker's stderr on to its model log
+    run_folder = Path(os.environ[RUN_VARIABLE]) if RUN_VARIABLE in os.environ else None
     try:
         return Service.load(
             Path(context.system_properties["model_dir"]),
@@ -38,10 +48,14 @@ def load_service(context: Context, endpoint: Endpoint) -> Service:
             engine=os.environ.get(ENGINE_VARIABLE, "auto"),
             device=device_of(context),
             probe_secret=os.environ.get(PROBE_VARIABLE),
+            last_good=run_folder / LAST_GOOD if run_folder else None,
+            watch=True,
         )
     except Exception as error:
-        # TorchServe says only "Worker died"
+        # TorchServe says only "Worker died", and tries again for ever
         event(logging.ERROR, "load_failed", endpoint=endpoint, reason=str(error), kind=type(error).__name__)
+        if run_folder:
+            keep_text(run_folder / LOAD_FAILED, f"{endpoint}: {error}")
         raise
 
 

@@ -15,9 +15,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--config", type=Path, default=Path("config.properties"), help="TorchServe's (default %(default)s)"
     )
-    port = int(os.environ.get("PORT") or 8080)
     parser.add_argument(
-        "--port", type=int, default=port, help="inference; the five after it are taken too (default $PORT or 8080)"
+        "--port",
+        default=os.environ.get("PORT") or "8080",
+        help="inference; the five after it are taken too (default $PORT or 8080)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="IPv4 address to listen on (default %(default)s)")
     parser.add_argument("--samples", type=Path, default=Path("var/requests"), help="where to write the sample requests")

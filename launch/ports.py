@@ -1,9 +1,10 @@
 """Which ports the service takes, and whether they are free."""
 
+import errno
 import socket
 from dataclasses import dataclass
 
-from signalserve.errors import PortTaken
+from signalserve.errors import ConfigError, PortTaken
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,6 @@ class Ports:
         """Raises PortTaken that names the first port somebody else listens on."""
         addresses = [(self.host, port) for port in (self.inference, self.metrics, self.sidecar)]
         addresses += [("127.0.0.1", port) for port in (self.management, self.grpc_inference, self.grpc_management)]
-        other = self.inference + 1000 if self.inference < 60_000 else 8080
         for host, port in sorted(addresses, key=lambda address: address[1]):
             with socket.socket() as probe:
                 # as servers do it: a port whose last connections linger in TIME_WAIT is free
@@ -70,7 +70,21 @@ class Ports:
                 try:
                     probe.bind((host, port))
                 except (OSError, OverflowError) as error:
-                    raise PortTaken(
-                        f"port {port} on {host}: {getattr(error, 'strerror', None) or error}; stop what listens there, "
-                        f"or choose six other ports in a row, such as PORT={other} make serve"
-                    ) from None
+                    raise PortTaken(f"port {port} on {host}: {_why(error, self.inference)}") from None
+
+
+def parse_port(text: str) -> int:
+    """PORT, the first of six in a row. Raises ConfigError for what is no port, or one that only root may take."""
+    if not text.isdecimal() or not 1024 <= int(text) <= 65530:
+        raise ConfigError(f"PORT: expected a number from 1024 to 65530 (six ports in a row are taken), got {text!r}")
+    return int(text)
+
+
+def _why(error: Exception, port: int) -> str:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        other = port + 1000 if port < 60_000 else 8080
+        return (
+            f"{error.strerror}; stop what listens there, or choose six other ports in a row, such as "
+            f"PORT={other} make serve"
+        )
+    return f"{getattr(error, 'strerror', None) or error}; choose an IPv4 address of this machine with --host"

@@ -13,14 +13,16 @@ import httpx
 
 from export.archives import build_if_stale
 from launch import torchserve
-from launch.ports import Ports
+from launch.ports import Ports, parse_port
 from launch.samples import write_samples
 from launch.supervisor import Child, Died, Stopped, Supervisor
 from signalserve.bundle import Bundle, Manifest, load_bundle, newest_bundles
-from signalserve.environment import METRICS_VARIABLE
+from signalserve.engine import check_device
+from signalserve.environment import LAST_GOOD, LOAD_FAILED, METRICS_VARIABLE
 from signalserve.models import check_gates, check_settings
-from signalserve.settings import load_settings
+from signalserve.settings import load_settings, read_text
 from signalserve.skill import skill_words
+from signalserve.watched import keep_text
 
 READY_TIMEOUT_S = 120.0
 
@@ -49,9 +51,11 @@ def say(line: str) -> None:
 
 
 def _serve(args: argparse.Namespace, folder: Path, supervisor: Supervisor, started: float) -> None:
-    ports = Ports(args.port, args.host)
+    ports = Ports(parse_port(args.port), args.host)
     ports.require_free()
+    check_device(args.device)
     manifests = _prepare(args)
+    keep_text(folder / LAST_GOOD, read_text(args.settings))
     secret = secrets.token_hex(16)
     environment = torchserve.environment(folder, args, secret, os.environ)
     Path(environment[METRICS_VARIABLE]).mkdir()
@@ -62,7 +66,7 @@ def _serve(args: argparse.Namespace, folder: Path, supervisor: Supervisor, start
     )
     supervisor.start(Child("TorchServe", frontend, environment))
     supervisor.start(Child("the sidecar", _sidecar(args, ports), environment, restart=True))
-    _wait_until_ready(ports, supervisor)
+    _wait_until_ready(ports, supervisor, folder / LOAD_FAILED)
     say(
         "signalserve answers correctly on every endpoint and symbol, "
         f"{time.monotonic() - started:.1f} s after its start\n"
@@ -94,13 +98,15 @@ def _sidecar(args: argparse.Namespace, ports: Ports) -> list[str]:
     ]
 
 
-def _wait_until_ready(ports: Ports, supervisor: Supervisor) -> None:
-    """Raises Died with what is not ready and why, when READY_TIMEOUT_S have passed."""
+def _wait_until_ready(ports: Ports, supervisor: Supervisor, load_failed: Path) -> None:
+    """Raises Died with a worker's reason why it can't load, or with what is not ready after READY_TIMEOUT_S."""
     deadline = time.monotonic() + READY_TIMEOUT_S
     waiting_for = "the sidecar did not answer"
     with httpx.Client(base_url=ports.reach(ports.sidecar), timeout=1.0, trust_env=False) as client:
         while time.monotonic() < deadline:
             supervisor.pause(0.05)
+            if load_failed.exists():
+                raise Died(load_failed.read_text())
             try:
                 response = client.get("/ready")
             except httpx.HTTPError:

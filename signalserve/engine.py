@@ -7,6 +7,7 @@ numbers. Every engine runs `pipeline.CalibratedModel`, as it is or exported.
 import abc
 import importlib.util
 import os
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class TorchEngine(Engine):
         import torch
 
         if device != "cpu" and not torch.cuda.is_available():
-            raise EngineError(f"device {device}: torch sees no GPU here; install the gpu extra, or set device: cpu")
+            raise EngineError(f"device {device}: torch sees no GPU here; install the gpu extra, or choose --device cpu")
         # one thread: with torch's default on two cores this LSTM's p99 was 960 ms instead of 0.5 ms
         torch.set_num_threads(1)
         # tf32 keeps 10 bits of the mantissa: three digits, and the contract promises five
@@ -110,7 +111,7 @@ class OnnxEngine(Engine):
         if device != "cpu" and taken != "CUDAExecutionProvider":
             raise EngineError(
                 f"device {device}: ONNX Runtime took {taken} instead of CUDAExecutionProvider; "
-                "install the gpu extra (onnxruntime-gpu alone, not beside onnxruntime), or set device: cpu"
+                "install the gpu extra (onnxruntime-gpu alone, not beside onnxruntime), or choose --device cpu"
             )
         self.device = device
         self._session = session
@@ -118,6 +119,18 @@ class OnnxEngine(Engine):
     def _run(self, windows: Windows) -> Output:
         raw_logits, probabilities = self._session.run(["raw_logits", "probabilities"], {"windows": windows})
         return Output(raw_logits, probabilities)
+
+
+def check_device(device: str) -> None:
+    """Raises EngineError for a device that is no device, or a GPU that is not here. Asks torch only about GPUs."""
+    if not re.fullmatch(r"auto|cpu|cuda:\d+", device):
+        raise EngineError(f"--device: expected auto, cpu or cuda:N, got {device!r}")
+    if device.startswith("cuda:"):
+        import torch
+
+        if int(device.removeprefix("cuda:")) >= torch.cuda.device_count():
+            found = torch.cuda.device_count()
+            raise EngineError(f"--device {device}: torch sees {found} GPUs here; install the gpu extra, or choose cpu")
 
 
 def not_finite() -> ModelOutputNotFinite:

@@ -3,6 +3,15 @@
 SETTINGS_VARIABLE = "SIGNALSERVE_SETTINGS"
 """Where serving.yaml is."""
 
+RUN_VARIABLE = "SIGNALSERVE_RUN_FOLDER"
+"""The folder of one run of the service, deleted at its end."""
+
+LAST_GOOD = "last-good-serving.yaml"
+"""In the run folder: the serving.yaml last in force, for a worker that starts while the file is wrong."""
+
+LOAD_FAILED = "load-failed"
+"""In the run folder: why a worker could not load, for the launcher to say."""
+
 PROBE_VARIABLE = "SIGNALSERVE_PROBE_SECRET"
 """What marks a request as a golden probe; made anew at each start."""
 

@@ -83,7 +83,7 @@ class Metrics:
         self._errors = _children(
             Counter(
                 "signalserve_errors",
-                "Requests answered by an error, by its code",
+                "Requests answered by an error, once for each code that the answer holds",
                 ["endpoint", "code"],
                 registry=registry,
             )

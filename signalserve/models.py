@@ -54,7 +54,9 @@ def load_models(
     bundles: dict[str, dict[Generation, Bundle]] = {}
     pins = {
         symbol: {generation: version for generation, version in by_generation.items() if generation in generations}
-        for symbol, by_generation in settings.bundles.items()
+        for symbol, by_generation in (
+            {} if index.manifests else settings.bundles
+        ).items()  # an archive was packed by them
     }
     for path in newest_bundles(root / "bundles", pins):
         if path.parts[-3] in generations:
@@ -91,7 +93,11 @@ def schema_of(bundles: Sequence[Bundle]) -> SymbolSchema:
 
 
 def check_settings(settings: Settings, available_by_symbol: Mapping[str, Iterable[str]]) -> None:
-    """Raises ConfigError where a symbol's mode or weights name a generation it has no bundle of."""
+    """Raises ConfigError for a symbol that is not served, or one whose mode or weights name a generation it lacks."""
+    known = sorted(available_by_symbol)
+    for symbol in (*settings.symbols, *settings.bundles):
+        if symbol not in available_by_symbol:
+            raise ConfigError(f"serving.yaml: expected symbols among {', '.join(known)}, got {symbol}")
     for symbol, available in available_by_symbol.items():
         own = settings.of(symbol)
         needed: set[str] = set()
@@ -103,8 +109,21 @@ def check_settings(settings: Settings, available_by_symbol: Mapping[str, Iterabl
         missing = sorted(needed - set(available))
         if missing:
             raise ConfigError(
-                f"serving.yaml: {symbol} asks for {missing[0]}, and there is no bundle of it for {symbol}"
+                f"serving.yaml: {symbol}: mode or weights ask for {missing[0]}, of which there is no bundle; "
+                f"import one, or choose among {', '.join(sorted(available))}"
             )
+
+
+def check_pins(settings: Settings, models: Models) -> None:
+    """Raises ConfigError for a pinned version that is not the one in force: that takes new archives and a restart."""
+    for symbol, pinned in settings.bundles.items():
+        for generation, version in pinned.items():
+            model = models.get(symbol, {}).get(generation)
+            if model is not None and model.bundle.manifest.version != version:
+                raise ConfigError(
+                    f"serving.yaml: bundles: {symbol} pins {generation} version {version}, and version "
+                    f"{model.bundle.manifest.version} is packed; run make archives and restart"
+                )
 
 
 def check_gates(bundle: Bundle, settings: Settings) -> None:
@@ -151,13 +170,22 @@ def _read_index(root: Path) -> _Index:
     return _Index(content["bundles"], exported)
 
 
+def prove(bundle: Bundle, engine: Engine) -> None:
+    """Raises BundleError where the engine does not answer the bundle's golden window as its manifest says."""
+    manifest = bundle.manifest
+    output = engine.predict_rows(golden_window(manifest.scaler, manifest.window)[None])
+    mismatch = golden_mismatch(manifest, output.raw_logits[0], output.probabilities[0])
+    if mismatch:
+        raise BundleError(
+            f"{bundle.path} on {engine.name}, {engine.device}: {mismatch}; the manifest was changed by hand, or the "
+            "weights do not belong to it: restore the folder or remove the version"
+        )
+
+
 def _ready(bundle: Bundle, schema: SymbolSchema, engine: str, device: str, onnx: Path | None) -> Model:
     manifest = bundle.manifest
     running = create_engine(bundle, engine=engine, device=device, onnx=onnx)
-    output = running.predict_rows(golden_window(manifest.scaler, manifest.window)[None])
-    mismatch = golden_mismatch(manifest, output.raw_logits[0], output.probabilities[0])
-    if mismatch:
-        raise BundleError(f"{bundle.name} on {running.name}, {running.device}: {mismatch}")
+    prove(bundle, running)
     neutral = np.tile(np.asarray(manifest.scaler.mean, dtype=np.float32), (manifest.window, 1))
     same = tuple(manifest.columns) == schema.columns
     order = slice(None) if same else np.array([schema.columns.index(column) for column in manifest.columns])

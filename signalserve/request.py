@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from signalserve.candles import Candles, as_of_ms, last, parse_candles
+from signalserve.candles import Candles, as_of_ms, iso, last, parse_candles
 from signalserve.errors import (
     BadContentType,
     BadField,
@@ -83,6 +83,7 @@ class Window:
     close: float | None = None
     variant: Variant | None = None
     weights: Mapping[Generation, float] | None = None
+    from_candles: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def read_request(
         return _read_json(body or b"", schemas, is_ensemble)
     if content_type == "application/x-npy":
         return _read_npy(body or b"", headers, schemas, is_ensemble)
-    got = shown(content_type) if content_type else "no content type"
+    got = shown(content_type) if content_type else "no content type; is this a POST with that header?"
     raise BadRequests([BadContentType("content-type", expected=_CONTENT_TYPES, got=got)])
 
 
@@ -188,8 +189,8 @@ def _one_or_raise(content: object, schemas: Mapping[str, SymbolSchema], is_ensem
     if schema is not None:
         candles = faults.collect(lambda: _candles(content, schema))
         if candles is not None:
-            as_of = faults.collect(lambda: _same(as_of, as_of_ms(candles, schema.interval_ms), "as_of", "candles"))
-            close = faults.collect(lambda: _same(close, float(candles.close[-1]), "close", "candles"))
+            as_of = faults.collect(lambda: _same(as_of, as_of_ms(candles, schema.interval_ms), "as_of", iso))
+            close = faults.collect(lambda: _same(close, float(candles.close[-1]), "close", str))
             values = faults.collect(lambda: _window_of(candles, schema))
         else:
             values = faults.collect(lambda: _features(content, schema))
@@ -197,7 +198,16 @@ def _one_or_raise(content: object, schemas: Mapping[str, SymbolSchema], is_ensem
         symbol = content.get("symbol")
         raise BadRequests(faults.found, [symbol] if schema is not None and isinstance(symbol, str) else [], request_id)
     assert values is not None
-    return Window(content["symbol"], values, request_id, as_of, close, variant, weights)
+    return Window(
+        content["symbol"],
+        values,
+        request_id,
+        as_of,
+        close,
+        variant,
+        weights,
+        from_candles=content.get("candles") is not None,
+    )
 
 
 class _Faults:
@@ -283,7 +293,7 @@ def _weights(content: Mapping[str, Any]) -> dict[Generation, float] | None:
     if content.get("variant") is not None:
         raise BadWeights("weights", expected="variant or weights, not both", got="both")
     if not isinstance(weights, dict) or not weights:
-        raise BadWeights("weights", expected=expected, got=kind(weights))
+        raise BadWeights("weights", expected=expected, got="an empty object" if weights == {} else kind(weights))
     unknown = sorted(str(name) for name in weights if name not in GENERATIONS)
     if unknown:
         raise BadWeights("weights", expected=expected, got=f"the name {shown(unknown[0])}")
@@ -292,13 +302,13 @@ def _weights(content: Mapping[str, Any]) -> dict[Generation, float] | None:
             raise BadWeights(f"weights.{name}", expected=expected, got=shown(share))
     total = math.fsum(weights.values())
     if abs(total - 1) > SUM_TOLERANCE:
-        raise BadWeights("weights", expected=expected, got=f"a sum of {total:.6g}")
+        raise BadWeights("weights", expected=expected, got=f"a sum of {total:.10g}")
     return {name: float(share) for name, share in weights.items()}
 
 
-def _same(given: Any, derived: Any, field: str, source: str) -> Any:
+def _same(given: T | None, derived: T, field: str, show: Callable[[T], str]) -> T:
     if given is not None and given != derived:
-        raise BadField(field, expected=f"what follows from {source}, or nothing", got="another value")
+        raise BadField(field, expected=f"{show(derived)}, as the candles say, or nothing", got=show(given))
     return derived
 
 
@@ -355,11 +365,14 @@ def _features_by_name(features: dict[str, Any], schema: SymbolSchema) -> Values:
         known = set(schema.columns)
         unknown = sorted(column for column in features if column not in known)
         faults.append(UnknownColumns("features", expected=expected, got=f"also {listed(unknown)}"))
+    wrong: dict[str, list[str]] = {}  # what came -> the columns where it did: a short window is one mistake, not 72
     for name in schema.columns:
         column = features.get(name, ())
         if name in features and (not isinstance(column, list) or len(column) != schema.window):
-            got = f"{len(column)} numbers" if isinstance(column, list) else kind(column)
-            faults.append(BadShape(f"features.{name}", expected=f"{schema.window} finite numbers", got=got))
+            wrong.setdefault(f"{len(column)} numbers" if isinstance(column, list) else kind(column), []).append(name)
+    for got, names in wrong.items():
+        also = f" in {len(names)} columns: {listed(names)}" if len(names) > 1 else ""
+        faults.append(BadShape(f"features.{names[0]}", expected=f"{schema.window} finite numbers", got=got + also))
     if faults:
         raise BadRequests(faults)
     columns = [features[name] for name in schema.columns]

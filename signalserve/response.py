@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import orjson
 
 from signalserve import CLASSES
 from signalserve.bundle import Manifest
+from signalserve.candles import iso
 from signalserve.errors import RequestError
 from signalserve.invariants import RULES
 from signalserve.routing import Decision
@@ -28,6 +28,9 @@ WARNINGS = (
     "degraded",  # another arm answered than the one that should have
     *(f"invariant_{rule}" for rule in RULES),  # broken over the last five predictions of an answering model
 )
+
+
+MAX_ERRORS = 200  # of up to 300 bytes each
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def prediction(
         "prediction_id": prediction_id,
         "request_id": request_id,
         "symbol": symbol,
-        "as_of": iso(as_of_ms),
+        "as_of": None if as_of_ms is None else iso(as_of_ms),
         "direction": CLASSES[top],
         "confidence": float(probabilities[top]),
         "probabilities": by_class(probabilities),
@@ -94,19 +97,17 @@ def by_class(probabilities: Floats) -> dict[str, float]:
     return dict(zip(CLASSES, probabilities.tolist(), strict=True))
 
 
-def iso(time_ms: int | None) -> str | None:
-    """Milliseconds since the epoch as the contract writes times: 2026-11-24T10:15:00Z."""
-    if time_ms is None:
-        return None
-    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
-    return moment.isoformat(timespec="seconds" if time_ms % 1000 == 0 else "milliseconds").replace("+00:00", "Z")
-
-
 def error_body(errors: Sequence[RequestError]) -> dict[str, Any]:
-    """The contract's error object: the first fault, and all of them where there are several."""
+    """The contract's error object: the first fault, and all of them where there are several.
+
+    TorchServe closes the connection after an error, and of an answer over 100 KB the end is lost with it: what goes
+    beyond MAX_ERRORS is counted in `omitted`.
+    """
     content: dict[str, Any] = {"error": errors[0].as_dict()}
     if len(errors) > 1:
-        content["errors"] = [error.as_dict() for error in errors]
+        content["errors"] = [error.as_dict() for error in errors[:MAX_ERRORS]]
+    if len(errors) > MAX_ERRORS:
+        content["omitted"] = len(errors) - MAX_ERRORS
     return content
 
 

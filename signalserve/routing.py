@@ -48,12 +48,16 @@ def decide(
         assert settings.experiment is not None  # Settings' own validator
         arm = assign(settings.experiment, symbol, time_ms)
     answering: Variant = arm if arm is not None else own.mode  # type: ignore[assignment]
-    if weights is not None:
-        calibrated = all(abs(weights.get(g, 0.0) - share) <= 1e-9 for g, share in own.weights.items())
-        return Decision("ensemble", own.mode, dict(weights), own.pool, arm, override=True, calibrated=calibrated)
     chosen = variant or answering
-    shares: Mapping[Generation, float] = own.weights if chosen == "ensemble" else {chosen: 1.0}
-    return Decision(chosen, own.mode, shares, own.pool, arm, override=variant is not None)
+    shares: Mapping[Generation, float] = {chosen: 1.0} if chosen != "ensemble" else own.weights
+    shares = weights if weights is not None else shares
+    answers = [generation for generation, share in shares.items() if share > 0]
+    if len(answers) == 1:  # alone, whatever it is called: its own temperature applies, and no pool's
+        return Decision(answers[0], own.mode, {answers[0]: 1.0}, own.pool, arm, override=bool(variant or weights))
+    calibrated = all(abs(shares.get(g, 0.0) - own.weights.get(g, 0.0)) <= 1e-9 for g in GENERATIONS)
+    return Decision(
+        "ensemble", own.mode, shares, own.pool, arm, override=bool(variant or weights), calibrated=calibrated
+    )
 
 
 def assign(experiment: Experiment, symbol: str, time_ms: int) -> Variant:

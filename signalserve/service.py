@@ -18,23 +18,26 @@ import numpy as np
 import numpy.typing as npt
 import uuid_utils
 
+from signalserve.candles import iso
 from signalserve.engine import not_finite
 from signalserve.ensemble import pool
-from signalserve.errors import BadVariant, BadWeights, FeaturesOffScale, RequestError
+from signalserve.errors import BadCandles, BadField, BadVariant, BadWeights, FeaturesOffScale, RequestError
 from signalserve.invariants import Observation, signs_of
 from signalserve.log import event
 from signalserve.metrics import Metrics
-from signalserve.models import Model, Models, check_settings, load_models
+from signalserve.models import Model, Models, check_pins, check_settings, load_models
 from signalserve.request import BadRequests, SymbolSchema, Window, read_request
 from signalserve.response import ModelAnswer, encode, error_body, prediction
 from signalserve.routing import Decision, decide
-from signalserve.settings import GENERATIONS, VARIANTS, Generation, Settings, Variant, WatchedSettings
+from signalserve.settings import GENERATIONS, VARIANTS, Generation, Settings, Variant
+from signalserve.watched import WatchedSettings
 
 Endpoint = Literal["v6_fixed", "v8", "ensemble"]
 ENDPOINTS: tuple[Endpoint, ...] = ("v6_fixed", "v8", "ensemble")
 
 PROBE_HEADER = "x-signalserve-probe"
 STALE_INTERVALS = 3
+CLOCK_SKEW_MS = 5_000  # an exchange's clock, or a bot's, may be a little ahead of ours
 
 Floats = npt.NDArray[np.float64]
 Values = npt.NDArray[np.float32]
@@ -62,7 +65,7 @@ class _Item:
 
     window: Window
     decision: Decision
-    off_scale: frozenset[Generation] = frozenset()
+    off_scale: frozenset[Generation] = frozenset()  # the models for which more than a third of the columns are
     answers: list[ModelAnswer] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     fault: RequestError | None = None
@@ -112,21 +115,31 @@ class Service:
         engine: str = "auto",
         device: str = "auto",
         probe_secret: str | None = None,
+        last_good: Path | None = None,
+        watch: bool = False,
     ) -> Self:
         """Read and verify the bundles under root, and answer each one's golden window.
+
+        settings_path: serving.yaml.  last_good: what was last in force, should that be wrong now.  watch: follow its
+        changes from a thread.
 
         Raises BundleError, ConfigError or EngineError: a service that loads has proved that it can answer.
         """
         generations: tuple[Generation, ...] = GENERATIONS if endpoint == "ensemble" else (endpoint,)
-        settings = WatchedSettings(settings_path)
+        settings = WatchedSettings(settings_path, last_good)
         models, schemas = load_models(root, generations, settings.current(), engine=engine, device=device)
         variants: tuple[Variant, ...] = VARIANTS if endpoint == "ensemble" else (endpoint,)
         metrics = Metrics(endpoint, {symbol: tuple(by) for symbol, by in models.items()}, variants)
-        if endpoint == "ensemble":
-            settings.follow(check=lambda new: check_settings(new, models), on_change=_reporter(metrics))
-        else:
-            settings.follow(on_change=_reporter(metrics))
+
+        def check(new: Settings) -> None:
+            check_pins(new, models)
+            if endpoint == "ensemble":  # the only endpoint that routes, and the one that knows all models
+                check_settings(new, models)
+
+        settings.follow(_reporter(metrics, endpoint), check, keep=endpoint == "ensemble")
         _report_models(metrics, endpoint, models)
+        if watch:
+            settings.watch()
         return cls(endpoint, models, schemas, settings, metrics, probe_secret)
 
     def answer(self, requests: Sequence[RawRequest]) -> list[Reply]:
@@ -161,7 +174,7 @@ class Service:
         faults = []
         for index, window in enumerate(request.windows):
             item = _Item(window, self._decide(window, settings))
-            fault = self._missing_model(item) or self._scale_fault(item, call)
+            fault = self._missing_model(item) or self._time_fault(window) or self._scale_fault(item, call)
             if fault is not None:
                 fault.instance = index
                 faults.append(fault)
@@ -178,7 +191,9 @@ class Service:
 
     def _decide(self, window: Window, settings: Settings) -> Decision:
         if self.endpoint != "ensemble":
-            return Decision(self.endpoint, self.endpoint, {self.endpoint: 1.0}, settings.defaults.pool)
+            return Decision(
+                self.endpoint, settings.of(window.symbol).mode, {self.endpoint: 1.0}, settings.defaults.pool
+            )
         time_ms = window.as_of_ms if window.as_of_ms is not None else self._now_ms()
         return decide(settings, window.symbol, time_ms, window.variant, window.weights)
 
@@ -192,6 +207,15 @@ class Service:
             return BadWeights("weights", expected=expected, got=f"a share for {missing[0]}")
         return BadVariant("variant", expected=expected, got=f"{item.decision.variant}, which needs {missing[0]}")
 
+    def _time_fault(self, window: Window) -> RequestError | None:
+        """The fault of a window whose last bar has not closed: half a bar is not what the models learned from."""
+        if window.as_of_ms is None or window.as_of_ms <= self._now_ms() + CLOCK_SKEW_MS:
+            return None
+        got = f"a last bar that closes at {iso(window.as_of_ms)}, and it is {iso(self._now_ms())} here"
+        if window.from_candles:
+            return BadCandles("candles", expected="closed bars only", got=got)
+        return BadField("as_of", expected="the closing time of a bar that has closed", got=got)
+
     def _scale_fault(self, item: _Item, call: _Call) -> RequestError | None:
         """Marks the models for which this window is off scale; the fault where it is nothing that a market could be."""
         if call.is_probe:
@@ -204,6 +228,8 @@ class Service:
                 expected = f"raw features of {item.window.symbol} in their own units; the service scales"
                 return FeaturesOffScale("features", expected=expected, got=f"{verdict.no_market} ({generation})")
             if verdict.off_scale:
+                item.warnings.append("features_off_scale")
+            if verdict.by_many:
                 off_scale.append(generation)
         item.off_scale = frozenset(off_scale)
         return None
@@ -261,8 +287,6 @@ class Service:
             )
         )
         item.warnings.extend(sign for sign in ("clamped", "clamp_tie") if sign in signs)
-        if off_scale:
-            item.warnings.append("features_off_scale")
         if model.bundle.failed_gates:
             item.warnings.append("failed_gates")
         if not call.is_probe:
@@ -308,9 +332,9 @@ class Service:
 
     def _refuse(self, call: _Call, faults: Sequence[RequestError]) -> Reply:
         if not call.is_probe:
-            for fault in faults:
-                self._metrics.failed(fault.code)
             codes = sorted({fault.code for fault in faults})
+            for code in codes:
+                self._metrics.failed(code)
             event(
                 logging.WARNING,
                 "request_refused",
@@ -318,7 +342,6 @@ class Service:
                 request_id=call.request_id,
                 status=faults[0].status,
                 codes=codes,
-                field=faults[0].field,
             )
         return Reply(faults[0].status, encode(error_body(faults)))
 
@@ -361,13 +384,13 @@ def _pooled(item: _Item) -> Floats:
     return pooled
 
 
-def _reporter(metrics: Metrics) -> Callable[[WatchedSettings], None]:
+def _reporter(metrics: Metrics, endpoint: Endpoint) -> Callable[[WatchedSettings], None]:
     def report(watched: WatchedSettings) -> None:
         metrics.config(watched.sha256, valid=watched.error is None)
         if watched.error is not None:
-            event(logging.ERROR, "config_refused", reason=watched.error)
+            event(logging.ERROR, "config_refused", endpoint=endpoint, reason=watched.error)
         else:
-            event(logging.INFO, "config_in_force", sha256=watched.sha256[:12])
+            event(logging.INFO, "config_in_force", endpoint=endpoint, sha256=watched.sha256[:12])
 
     return report
 

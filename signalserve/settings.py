@@ -1,13 +1,8 @@
-"""`serving.yaml`: which model answers, in what mode and with what weights; and the file as it is watched.
+"""`serving.yaml`: which model answers, in what mode and with what weights."""
 
-A file that does not validate keeps the last good one in force.
-"""
-
-import hashlib
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -31,7 +26,7 @@ class Strict(BaseModel):
 def _sums_to_one(what: str, shares: dict[Any, float]) -> None:
     total = sum(shares.values())
     if abs(total - 1) > SUM_TOLERANCE:
-        raise ValueError(f"{what} must sum to 1, got {total:.6g}")
+        raise ValueError(f"{what} must sum to 1, got {total:.10g}")
 
 
 class Pool(Strict):
@@ -119,8 +114,11 @@ def parse_settings(text: str, source: str) -> Settings:
         mark = getattr(error, "problem_mark", None)
         place = f"{source}:{mark.line + 1}" if mark else source
         raise ConfigError(f"{place}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    twice = _repeated_key(document)
+    if twice is not None:
+        raise ConfigError(f"{source}:{twice.start_mark.line + 1}: the key {twice.value!r} a second time; keep one")
     try:
-        return Settings.model_validate({} if content is None else content)
+        settings = Settings.model_validate({} if content is None else content)
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the file"
@@ -128,82 +126,25 @@ def parse_settings(text: str, source: str) -> Settings:
         if first["type"] == "extra_forbidden":
             message = "unknown key; remove it or correct its spelling"
         raise ConfigError(f"{source}:{_line_of(document, first['loc'])}: {path}: {message}") from None
+    missing = {"mode", "weights", "pool"} - settings.defaults.model_fields_set
+    if missing:  # an editor that saves in place shows an empty and a half file first
+        raise ConfigError(
+            f"{source}: defaults: expected mode, weights and pool, got no {' and no '.join(sorted(missing))}"
+        )
+    return settings
 
 
 def load_settings(path: Path) -> Settings:
     """Raises ConfigError where the file is missing, unreadable or wrong."""
-    return parse_settings(_read_text(path), str(path))
+    return parse_settings(read_text(path), str(path))
 
 
-def _accept_anything(_: object) -> None:
-    """The check and the report of a file that nobody follows yet."""
-
-
-class WatchedSettings:
-    """The last good `serving.yaml`, re-read when the file changes, at most every `every_s` seconds.
-
-    Raises ConfigError from the constructor if the file is wrong from the start. Afterwards a wrong file leaves the
-    last good settings in force and its reason in `error`.
-    """
-
-    def __init__(self, path: Path, every_s: float = 0.5, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
-        self._every_s = every_s
-        self._clock = clock
-        self._check: Callable[[Settings], None] = _accept_anything
-        self._on_change: Callable[[WatchedSettings], None] = _accept_anything
-        self._stamp = self._stat()
-        self._settings, self.sha256 = self._read()
-        self.error: str | None = None
-        self._next_look = clock() + every_s
-
-    def follow(
-        self,
-        on_change: Callable[["WatchedSettings"], None],
-        check: Callable[[Settings], None] = _accept_anything,
-    ) -> None:
-        """From now on check every new file (check raises ConfigError) and call on_change for each; once right away."""
-        check(self._settings)
-        self._check, self._on_change = check, on_change
-        on_change(self)
-
-    def current(self) -> Settings:
-        """The settings in force now."""
-        if self._clock() >= self._next_look:
-            self._next_look = self._clock() + self._every_s
-            stamp = self._stat()
-            if stamp != self._stamp:
-                self._stamp = stamp
-                self._reload()
-        return self._settings
-
-    def _reload(self) -> None:
-        try:
-            self._settings, self.sha256 = self._read()
-            self.error = None
-        except ConfigError as error:
-            self.error = str(error)
-        self._on_change(self)
-
-    def _read(self) -> tuple[Settings, str]:
-        text = _read_text(self._path)
-        settings = parse_settings(text, str(self._path))
-        self._check(settings)
-        return settings, hashlib.sha256(text.encode()).hexdigest()
-
-    def _stat(self) -> tuple[int, int, int] | None:
-        try:
-            stat = self._path.stat()
-        except OSError:
-            return None
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: {reason}; run in the project's folder, or name the file with --settings") from None
 
 
 def _line_of(node: yaml.Node | None, location: Sequence[int | str]) -> int:
@@ -218,3 +159,16 @@ def _line_of(node: yaml.Node | None, location: Sequence[int | str]) -> int:
         else:
             break
     return line
+
+
+def _repeated_key(node: yaml.Node | None) -> yaml.Node | None:
+    """The first key that a mapping holds twice, of which YAML would silently take the last."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                return cast(yaml.Node, key)
+            seen.add(key.value)
+    children = [value for _, value in node.value] if isinstance(node, yaml.MappingNode) else []
+    found = (_repeated_key(child) for child in children)
+    return next((key for key in found if key is not None), None)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 from signalserve.bundle import ScalerValues, find_bundles, load_bundle, sha256_of, write_bundle
 from signalserve.candles import Candles, to_rows
@@ -148,7 +149,24 @@ def npy_bytes(array: np.ndarray, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def write_settings(path: Path, content: Mapping[str, Any] | str = "") -> Path:
-    """A serving.yaml (JSON is YAML); the empty file means every default."""
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
+DEFAULTS = {
+    "mode": "ensemble",
+    "weights": {"v6_fixed": 0.5, "v8": 0.5},
+    "pool": {"method": "linear", "temperature": 1.0},
+}
+
+
+def whole(content: Mapping[str, Any] | str | None = None) -> str:
+    """A serving.yaml (JSON is YAML) with what it leaves out of `defaults` filled in; a text that is no YAML stays."""
+    if isinstance(content, str):
+        try:
+            content = yaml.safe_load(content)
+        except (yaml.YAMLError, ValueError):
+            return str(content)
+    content = dict(content or {})
+    return json.dumps({**content, "defaults": {**DEFAULTS, **content.get("defaults", {})}}, default=str)
+
+
+def write_settings(path: Path, content: Mapping[str, Any] | str | None = None) -> Path:
+    path.write_text(whole(content))
     return path

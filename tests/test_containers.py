@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from launch import command, supervisor
-from launch.ports import Ports
+from launch.ports import Ports, parse_port
 
 REPO = Path(__file__).resolve().parent.parent
 TARGETS = ("cpu", "gpu")
@@ -206,7 +206,7 @@ class TestOurService:
     def test_starts_a_command_that_serve_accepts(self, name: str) -> None:
         arguments = parse_serve(services()[name]["command"])
         assert arguments.host == "0.0.0.0"
-        assert arguments.port == PORTS.inference
+        assert parse_port(arguments.port) == PORTS.inference
 
     def test_has_time_to_stop_and_bounds(self, name: str) -> None:
         service = services()[name]

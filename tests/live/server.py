@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +68,21 @@ def write_config(path: Path, **changes: str) -> Path:
 class Server:
     """A running service. folder: of its own, for its settings and temporary files.  store: with the models."""
 
-    def __init__(self, folder: Path, *, store: Path, port: int | None = None, config: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        store: Path,
+        port: int | None = None,
+        config: Path | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.port = port or free_ports()
         self.url = f"http://127.0.0.1:{self.port}"
         self.sidecar = f"http://127.0.0.1:{self.port + 3}"
         self.store = store
+        self.options = options
         self.settings = folder / "serving.yaml"
         if not self.settings.exists():
             shutil.copy(ROOT / "serving.yaml", self.settings)
@@ -88,6 +97,7 @@ class Server:
             *(sys.executable, "-m", "signalserve.commands.main", "serve"),
             *("--model-store", str(self.store), "--settings", str(self.settings)),
             *("--config", str(self.config), "--samples", str(self.folder / "requests")),
+            *self.options,
         ]
         own = {**os.environ, "PORT": str(self.port), "TMPDIR": str(self.temporary), **environment}
         with self.log.open("wb") as log:

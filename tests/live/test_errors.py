@@ -40,6 +40,17 @@ def test_every_fault_of_every_instance_is_listed(server: Server) -> None:
     assert found == {(1, "unknown_symbol"), (1, "bad_field"), (2, "bad_weights"), (2, "missing_field")}
 
 
+def test_the_whole_of_a_large_answer_arrives(server: Server) -> None:
+    """TorchServe closes the connection after an error, and loses the end of an answer that is too long for it."""
+    features = GOOD[0].by_name()["features"]
+    short = {name: column[1:] for name, column in features.items()}
+    instance = {"symbol": "BTC-USD", "features": short, "close": -1, "request_id": "", "leverage": 1}
+    response = server.ask("ensemble", {"instances": [instance] * 64})
+    errors = strict_json(response.content)["errors"]
+    assert (response.status_code, len(errors), strict_json(response.content)["omitted"]) == (422, 200, 56)
+    assert "59 numbers in 72 columns" in response.text
+
+
 def test_a_body_over_the_limit_gets_torchserves_own_413(server: Server) -> None:
     try:
         response = server.ask("ensemble", b" " * 20_000_000, {"Content-Type": "application/json"})

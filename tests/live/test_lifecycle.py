@@ -1,6 +1,8 @@
 """Starting, refusing to start, surviving, and leaving nothing behind."""
 
+import json
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -88,6 +90,35 @@ def test_a_missing_bundle_file_is_named(tmp_path: Path) -> None:
     missing = next((server.store / "bundles").glob("v6_fixed/SOL-USD/*/reference.json"))
     missing.unlink()
     assert str(missing) in refused(server)
+
+
+def test_an_edited_temperature_is_noticed_before_anything_starts(tmp_path: Path) -> None:
+    server = Server(tmp_path, store=copy_store(tmp_path / "store"))
+    manifest = next((server.store / "bundles").glob("v8/ETH-USD/*/manifest.json"))
+    content = json.loads(manifest.read_text())
+    content["calibration"]["temperature"] = 1.0
+    manifest.write_text(json.dumps(content))
+    assert "golden window: expected probabilities" in refused(server)
+
+
+def test_a_damaged_archive_is_built_again(tmp_path: Path, packed: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(packed, store)
+    (store / "v8.mar").write_bytes((store / "v8.mar").read_bytes()[:100_000])
+    server = Server(tmp_path, store=store).start()
+    assert "built the archives" in server.output()
+    server.stop()
+
+
+@pytest.mark.parametrize(("device", "words"), [("gpu", "expected auto, cpu or cuda:N"), ("cuda:7", "torch sees")])
+def test_a_device_that_is_not_here_is_named(tmp_path: Path, packed: Path, device: str, words: str) -> None:
+    assert words in refused(Server(tmp_path, store=packed, options=["--device", device]))
+
+
+def test_a_port_that_is_none_is_named(tmp_path: Path, packed: Path) -> None:
+    server = Server(tmp_path, store=packed)
+    server.port = "abc"  # type: ignore[assignment]
+    assert "PORT: expected a number from 1024 to 65530" in refused(server)
 
 
 def test_a_store_without_bundles_is_named(tmp_path: Path) -> None:

@@ -30,35 +30,47 @@ def replace(server: Server, text: str) -> None:
     new.replace(server.settings)
 
 
+WHOLE = "defaults: {mode: %s, weights: {v6_fixed: 0.4, v8: 0.6}, pool: {method: linear, temperature: 1.0}}\n"
+
+
 def variants(server: Server) -> set[str]:
     """What answers now, in every worker: enough requests to meet both."""
     return {server.ask("ensemble", WINDOW).json()["variant"] for _ in range(10)}
 
 
 def test_a_change_is_in_force_within_a_second_in_every_worker(settings: Server) -> None:
-    replace(settings, "defaults: {mode: ensemble}\nsymbols:\n  SOL-USD: {mode: v6_fixed}\n")
+    replace(settings, WHOLE % "ensemble" + "symbols:\n  SOL-USD: {mode: v6_fixed}\n")
     time.sleep(1)
-    variants(settings)  # a worker that was idle reads the file with its next request
     assert variants(settings) == {"v6_fixed"}
 
 
 def test_an_experiment_answers_with_its_arm(settings: Server) -> None:
-    replace(
-        settings,
-        "defaults: {mode: ab}\nexperiment: {name: x, split: {v6_fixed: 0.0, v8: 1.0}, control: v6_fixed, salt: s}\n",
-    )
+    experiment = "experiment: {name: x, split: {v6_fixed: 0.0, v8: 1.0}, control: v6_fixed, salt: s}\n"
+    replace(settings, WHOLE % "ab" + experiment)
     time.sleep(1)
-    variants(settings)
     answer = settings.ask("ensemble", WINDOW).json()
     assert (answer["mode"], answer["arm"], answer["variant"]) == ("ab", "v8", "v8")
 
 
-def test_a_wrong_file_changes_nothing_and_shows(settings: Server) -> None:
-    valid = 'signalserve_config_valid{endpoint="ensemble"}'
-    assert settings.metrics()[valid] == 1
+@pytest.mark.parametrize("wrong", [WHOLE % "everything", "", WHOLE[: len(WHOLE) // 2], (WHOLE % "v8") * 2])
+def test_a_wrong_file_changes_nothing_and_shows_within_a_second(settings: Server, wrong: str) -> None:
+    valid = [f'signalserve_config_valid{{endpoint="{endpoint}"}}' for endpoint in ("v6_fixed", "v8", "ensemble")]
+    assert [settings.metrics()[name] for name in valid] == [1, 1, 1]
     before = variants(settings)
-    replace(settings, "defaults: {mode: everything}\n")
+    replace(settings, wrong)
     time.sleep(1)
+    assert [settings.metrics()[name] for name in valid] == [0, 0, 0]
     assert variants(settings) == before
-    wait_for(lambda: settings.metrics()[valid] == 0, 5)
-    assert "defaults.mode" in settings.output()
+    assert "config_refused" in settings.output()
+
+
+def test_a_worker_that_starts_while_the_file_is_wrong_serves_by_the_last_good_one(settings: Server) -> None:
+    replace(settings, WHOLE % "v6_fixed")
+    time.sleep(1)
+    replace(settings, WHOLE % "ensembel")
+    time.sleep(1)
+    for worker in settings.workers("ensemble"):
+        worker.kill()
+    wait_for(lambda: settings.ask("ensemble", WINDOW).status_code == 200, 60)
+    assert variants(settings) == {"v6_fixed"}
+    assert settings.metrics()['signalserve_config_valid{endpoint="ensemble"}'] == 0

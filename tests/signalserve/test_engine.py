@@ -151,7 +151,9 @@ def test_an_unknown_engine_is_refused_in_words(bundle: Bundle):
 
 @no_gpu
 def test_torch_on_a_gpu_that_is_not_there_says_what_to_do(bundle: Bundle):
-    with pytest.raises(EngineError, match="cuda:0: torch sees no GPU here; install the gpu extra, or set device: cpu"):
+    with pytest.raises(
+        EngineError, match="cuda:0: torch sees no GPU here; install the gpu extra, or choose --device cpu"
+    ):
         create_engine(bundle, engine="torch", device="cuda:0")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stores import BTC, ETH, as_archive, scaler_of, write_model, write_settings, write_store
+from stores import BTC, ETH, as_archive, scaler_of, whole, write_model, write_settings, write_store
 
 from signalserve.errors import BundleError, ConfigError
 from signalserve.features import COLUMNS
@@ -147,23 +147,24 @@ def test_failed_gates_may_be_allowed(tmp_path: Path):
         ("defaults: {mode: ab}\nexperiment: {name: n, split: {ensemble: 1}, control: ensemble, salt: s}", "v8"),
         ("defaults: {mode: v6_fixed}", None),
         ("defaults: {mode: ensemble, weights: {v6_fixed: 1, v8: 0}}", None),
-        ("defaults: {mode: v6_fixed}\nsymbols: {SOL-USD: {mode: v8}}", None),
         ("defaults: {mode: ab}\nexperiment: {name: n, split: {v6_fixed: 1, v8: 0}, control: v6_fixed, salt: s}", None),
     ],
 )
 def test_settings_may_ask_only_for_models_that_are_there(text: str, missing: str | None):
-    settings = parse_settings(text, "f")
+    settings = parse_settings(whole(text), "f")
     if missing is None:
         check_settings(settings, {BTC: ["v6_fixed"]})
     else:
-        with pytest.raises(ConfigError, match=f"BTC-USD asks for {missing}, and there is no bundle of it for BTC-USD"):
+        with pytest.raises(
+            ConfigError, match=f"BTC-USD: mode or weights ask for {missing}, of which there is no bundle"
+        ):
             check_settings(settings, {BTC: ["v6_fixed"]})
 
 
 def test_a_service_whose_settings_ask_for_a_missing_model_does_not_load(tmp_path: Path):
     write_store(tmp_path, generations=("v6_fixed",))
     settings_path = write_settings(tmp_path / "serving.yaml", "defaults: {mode: v8}")
-    with pytest.raises(ConfigError, match="BTC-USD asks for v8"):
+    with pytest.raises(ConfigError, match="BTC-USD: mode or weights ask for v8"):
         Service.load(tmp_path, "ensemble", settings_path=settings_path, engine="torch", device="cpu")
 
 

@@ -18,9 +18,12 @@ def window(columns: int, bars: int, z: float) -> np.ndarray:
     return values
 
 
-@pytest.mark.parametrize(("columns", "is_off"), [(3, False), (4, True), (9, True)])
-def test_more_than_a_third_of_the_columns_are_needed(columns: int, is_off: bool):
-    assert CHECK.judge(window(columns, 60, z=11.0)).off_scale == is_off
+@pytest.mark.parametrize(
+    ("columns", "warned", "by_many"), [(1, False, False), (2, True, False), (3, True, False), (4, True, True)]
+)
+def test_more_than_a_sixth_warn_and_more_than_a_third_are_many(columns: int, warned: bool, by_many: bool):
+    verdict = CHECK.judge(window(columns, 60, z=11.0))
+    assert (verdict.off_scale, verdict.by_many) == (warned, by_many)
 
 
 @pytest.mark.parametrize(("bars", "is_off"), [(1, False), (30, False), (31, True)])
@@ -66,9 +69,10 @@ def test_scaled_features_where_raw_ones_belong_are_off_scale():
     assert check_of(BTC).judge(scaled).off_scale
 
 
-@pytest.mark.parametrize("symbol", [BTC, ETH])
-def test_windows_of_dearer_symbols_are_off_scale(symbol: str):
-    assert check_of(SOL).judge(raw_window(symbol)).off_scale
+@pytest.mark.parametrize("other", [BTC, ETH, SOL])
+@pytest.mark.parametrize("symbol", [BTC, ETH, SOL])
+def test_windows_of_other_symbols_are_off_scale(symbol: str, other: str):
+    assert check_of(symbol).judge(raw_window(other)).off_scale == (symbol != other)
 
 
 def test_the_largest_float32_is_no_market_and_no_overflow():

@@ -343,9 +343,9 @@ def candle_rows(change: Callable[[list[list[Any]]], object], n: int = 1060) -> d
         ({"symbol": BTC, "candles": "csv"}, 'bad_candles in candles: expected a list of rows .*got the string "csv"'),
         (
             candles_body(as_of="2025-11-24T16:02:00Z"),
-            "bad_field in as_of: expected what follows from candles, or nothing",
+            "bad_field in as_of: expected 2025-11-24T16:01:00Z, as the candles say, or nothing, got",
         ),
-        (candles_body(close=1.0), "bad_field in close: expected what follows from candles, or nothing"),
+        (candles_body(close=1.0), "bad_field in close: expected .*, as the candles say, or nothing, got 1.0"),
     ],
 )
 def test_candles_that_are_no_series_of_bars_say_where(body: object, words: str):

@@ -138,7 +138,6 @@ def test_a_variant_overrides_mode_and_arm():
         ({"v6_fixed": 0.4, "v8": 0.6}, True),
         ({"v8": 0.6, "v6_fixed": 0.4}, True),
         ({"v6_fixed": 0.5, "v8": 0.5}, False),
-        ({"v8": 1.0}, False),
     ],
 )
 def test_weights_override_and_only_the_configured_ones_are_calibrated(weights: dict, calibrated: bool):
@@ -146,6 +145,12 @@ def test_weights_override_and_only_the_configured_ones_are_calibrated(weights: d
     assert (decision.variant, decision.override, decision.calibrated) == ("ensemble", True, calibrated)
     assert decision.weights == weights
     assert decision.pool.temperature == 1.1
+
+
+def test_a_weight_on_one_model_alone_is_that_model():
+    decision = decide(AB, "BTC-USD", 0, weights={"v6_fixed": 0.0, "v8": 1.0})
+    assert (decision.variant, decision.weights, decision.calibrated) == ("v8", {"v8": 1.0}, True)
+    assert decision.override
 
 
 def test_without_an_override_the_decision_is_calibrated_and_no_override():

@@ -1,7 +1,6 @@
 """One endpoint, end to end in process: raw requests in, the contract's replies out."""
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -135,7 +134,7 @@ def test_every_number_agrees_with_the_float64_reference(open_desk: Open, store: 
 @pytest.mark.parametrize("endpoint", ["v6_fixed", "v8"])
 def test_an_endpoint_of_one_generation_answers_by_it(open_desk: Open, endpoint: str):
     answer = open_desk(endpoint).ask(request_body())
-    assert (answer["variant"], answer["mode"], answer["arm"]) == (endpoint, endpoint, None)
+    assert (answer["variant"], answer["mode"], answer["arm"]) == (endpoint, "ensemble", None)
     assert [model["generation"] for model in answer["models"]] == [endpoint]
     assert answer["probabilities"] == answer["models"][0]["probabilities"]
     assert answer["models"][0]["weight"] == 1.0
@@ -418,11 +417,24 @@ def at(desk: Desk, now_s: float) -> Service:
     return Service(service.endpoint, service.models, service.schemas, None, metrics, now=lambda: now_s)
 
 
-@pytest.mark.parametrize(("age_ms", "warned"), [(0, False), (180_000, False), (180_001, True), (-60_000, False)])
+@pytest.mark.parametrize(("age_ms", "warned"), [(0, False), (180_000, False), (180_001, True), (-5_000, False)])
 def test_input_older_than_three_intervals_is_stale(desk: Desk, age_ms: int, warned: bool):
     service = at(desk, (LAST_BAR_MS + 60_000 + age_ms) / 1000)
     (reply,) = service.answer([RawRequest(json.dumps(request_body(as_of=AS_OF)).encode(), JSON)])
     assert ("stale_input" in json.loads(reply.body)["warnings"]) == warned
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [(request_body(as_of=AS_OF), "bad_field"), (candles_body(), "bad_candles")],
+    ids=["features", "candles"],
+)
+def test_a_bar_that_has_not_closed_is_refused(desk: Desk, body: dict, code: str):
+    service = at(desk, (LAST_BAR_MS + 60_000 - 6_000) / 1000)
+    (reply,) = service.answer([RawRequest(json.dumps(body).encode(), JSON)])
+    error = json.loads(reply.body)["error"]
+    assert (reply.status, error["code"]) == (422, code)
+    assert "closes at 2025-11-24T16:01:00Z, and it is 2025-11-24T16:00:54Z here" in error["got"]
 
 
 def test_input_without_a_time_is_never_stale(desk: Desk):
@@ -434,7 +446,7 @@ def test_input_without_a_time_is_never_stale(desk: Desk):
     [
         ({"v6_fixed": 0.4, "v8": 0.6}, []),
         ({"v6_fixed": 0.5, "v8": 0.5}, ["uncalibrated_weights"]),
-        ({"v8": 1}, ["uncalibrated_weights"]),
+        ({"v8": 1}, []),  # alone, by its own temperature
     ],
 )
 def test_weights_other_than_the_configured_ones_are_uncalibrated(open_desk: Open, weights: dict, warnings: list[str]):
@@ -453,8 +465,8 @@ def shifted(z: float, columns: int) -> dict[str, Any]:
 
 
 def test_many_columns_off_scale_are_a_warning(desk: Desk):
-    assert "features_off_scale" in desk.ask(shifted(11, columns=25))["warnings"]
-    assert "features_off_scale" not in desk.ask(shifted(11, columns=24))["warnings"]
+    assert "features_off_scale" in desk.ask(shifted(11, columns=13))["warnings"]
+    assert "features_off_scale" not in desk.ask(shifted(11, columns=12))["warnings"]
     assert desk.count("warnings_total", symbol=BTC, kind="features_off_scale") == 1
 
 
@@ -569,24 +581,37 @@ def test_a_refusal_is_logged_with_its_id_and_without_its_payload(desk: Desk, cap
 # ---- toggles
 
 
-def test_a_changed_settings_file_is_in_force_within_a_second(open_desk: Open):
+def look_twice(desk: Desk) -> None:
+    """What the watching thread of a worker does within half a second."""
+    for _ in range(2):
+        desk.service._settings.look()  # type: ignore[union-attr]
+
+
+def test_a_changed_settings_file_is_in_force_once_seen(open_desk: Open):
     desk = open_desk(settings="defaults: {mode: v8}")
     assert desk.ask(request_body())["variant"] == "v8"
     write_settings(desk.settings_path, "defaults: {mode: v6_fixed}")
-    deadline = time.monotonic() + 1.0
-    while time.monotonic() < deadline and desk.ask(request_body())["variant"] != "v6_fixed":
-        time.sleep(0.02)
+    look_twice(desk)
     assert desk.ask(request_body())["variant"] == "v6_fixed"
 
 
-def test_a_wrong_settings_file_changes_nothing_and_shows(open_desk: Open):
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("defaults: {mode: v7}", "defaults.mode"),
+        ("symbols: {BTCUSD: {mode: v8}}", "expected symbols among BTC-USD, ETH-USD, got BTCUSD"),
+        ('bundles: {BTC-USD: {v8: "7"}}', "pins v8 version 7, and version 1 is packed"),
+    ],
+)
+def test_a_wrong_settings_file_changes_nothing_and_shows(open_desk: Open, wrong: str, reason: str):
     desk = open_desk(settings="defaults: {mode: v8}")
     hash_before = desk.count("config_hash")
-    write_settings(desk.settings_path, "defaults: {mode: v7}")
-    desk.service._settings._next_look = 0.0  # type: ignore[union-attr]  # now, instead of in half a second
+    write_settings(desk.settings_path, wrong)
+    look_twice(desk)
     assert desk.ask(request_body())["variant"] == "v8"
     assert desk.count("config_valid") == 0
     assert desk.count("config_hash") == hash_before
+    assert reason in str(desk.service._settings.error)  # type: ignore[union-attr]
 
 
 # ---- whatever comes

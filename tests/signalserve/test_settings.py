@@ -1,6 +1,7 @@
 """serving.yaml: what it means, how its mistakes are worded, and how it is watched."""
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from stores import whole, write_settings
 
 from signalserve.errors import ConfigError
-from signalserve.settings import Settings, WatchedSettings, load_settings, parse_settings
+from signalserve.settings import Settings, load_settings, parse_settings
+from signalserve.watched import WatchedSettings
 
 AB = """\
 defaults:
@@ -29,21 +32,34 @@ def test_the_file_in_the_repository_is_right():
     assert settings.of("BTC-USD").mode == "ensemble"
 
 
-def test_an_empty_file_means_the_defaults():
-    assert parse_settings("", "serving.yaml") == Settings()
+@pytest.mark.parametrize("text", ["", "defaults:\n", "defaults: {mode: v8}", "defaults: {mode: v8, weights: {v8: 1}}"])
+def test_a_file_that_may_be_half_written_is_refused(text: str):
+    with pytest.raises(ConfigError, match=r"defaults: (expected mode, weights and pool, got no|Input should be)"):
+        parse_settings(text, "serving.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("defaults: {mode: v8}\ndefaults: {mode: v6_fixed}", "f:2: the key 'defaults' a second time"),
+        ("symbols:\n  SOL-USD: {mode: v8}\n  SOL-USD: {mode: v8}", "f:3: the key 'SOL-USD' a second time"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(text: str, words: str):
+    with pytest.raises(ConfigError, match=words):
+        parse_settings(text, "f")
 
 
 def test_a_symbol_takes_what_it_leaves_out_from_the_defaults():
-    settings = parse_settings(
-        "defaults: {mode: v8, pool: {method: log, temperature: 1.1}}\nsymbols: {SOL-USD: {mode: v6_fixed}}", "f"
-    )
+    text = "defaults: {mode: v8, pool: {method: log, temperature: 1.1}}\nsymbols: {SOL-USD: {mode: v6_fixed}}"
+    settings = parse_settings(whole(text), "f")
     assert settings.of("SOL-USD").mode == "v6_fixed"
     assert settings.of("SOL-USD").pool.temperature == 1.1
     assert settings.of("BTC-USD").mode == "v8"
 
 
 def test_an_experiment_is_read_whole():
-    experiment = parse_settings(AB, "f").experiment
+    experiment = parse_settings(whole(AB), "f").experiment
     assert experiment is not None
     assert experiment.split == {"v6_fixed": 0.8, "v8": 0.1, "ensemble": 0.1}
     assert experiment.block_minutes == 60
@@ -96,7 +112,7 @@ def test_any_text_is_settings_or_a_config_error(text: str):
 @pytest.mark.parametrize("split", ["v6_fixed: 0.333333, v8: 0.666667", "v6_fixed: 0.333333, v8: 0.666666"])
 def test_shares_of_six_decimals_add_up(split: str):
     # the second is 1e-6 short, which the contract allows, and a hair more than that in binary
-    assert parse_settings(f"defaults: {{weights: {{{split}}}}}", "f").defaults.weights["v6_fixed"] == 0.333333
+    assert parse_settings(whole(f"defaults: {{weights: {{{split}}}}}"), "f").defaults.weights["v6_fixed"] == 0.333333
 
 
 def test_shares_that_are_more_than_1e_6_short_do_not_add_up():
@@ -114,31 +130,24 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, prepare: Callable[[
 # ---- watched
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Desk:
-    """A watched file, and a clock to move on."""
+    """A watched file, looked at when told."""
 
     def __init__(self, folder: Path, text: str = "defaults: {mode: v8}") -> None:
         self.path = folder / "serving.yaml"
-        self.clock = Clock()
+        self.last_good = folder / "last-good.yaml"
         self.write(text)
-        self.watched = WatchedSettings(self.path, every_s=0.5, clock=self.clock)
+        self.watched = WatchedSettings(self.path, self.last_good)
 
     def write(self, text: str) -> None:
         """As an editor does: another file takes the place of the old one."""
         fresh = self.path.with_suffix(".new")
-        fresh.write_text(text)
+        write_settings(fresh, text)
         fresh.replace(self.path)
 
-    def mode(self, after_s: float = 1.0) -> str:
-        self.clock.now += after_s
+    def mode(self, looks: int = 2) -> str:
+        for _ in range(looks):
+            self.watched.look()
         return self.watched.current().defaults.mode
 
 
@@ -147,16 +156,49 @@ def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
 
 
-def test_a_change_is_in_force_within_a_second(desk: Desk):
+def test_a_change_is_in_force_at_the_second_look_that_shows_it(desk: Desk):
     sha = desk.watched.sha256
     desk.write("defaults: {mode: v6_fixed}")
-    assert desk.mode(after_s=0.1) == "v8"  # not looked at for every request
-    assert desk.mode(after_s=0.5) == "v6_fixed"
+    assert desk.mode(looks=1) == "v8"  # it may be half written
+    assert desk.mode(looks=1) == "v6_fixed"
     assert desk.watched.sha256 != sha
 
 
+def test_a_file_is_not_taken_while_it_changes(desk: Desk):
+    for mode in ("v6_fixed", "ensemble", "v6_fixed"):
+        desk.write(f"defaults: {{mode: {mode}}}")
+        assert desk.mode(looks=1) == "v8"
+
+
+def test_the_thread_follows_without_being_asked(desk: Desk):
+    changed = threading.Event()
+    desk.watched.follow(lambda watched: changed.set() if watched.current().defaults.mode == "v6_fixed" else None)
+    desk.watched.watch()
+    desk.write("defaults: {mode: v6_fixed}")
+    assert changed.wait(1.0)
+
+
+def test_a_process_that_starts_while_the_file_is_wrong_takes_the_last_good_one(desk: Desk):
+    desk.watched.follow(on_change=lambda watched: None, keep=True)
+    desk.write("defaults: {mode: v6_fixed}")
+    desk.mode()
+    desk.write("defaults: {mode: v7}")
+    late = WatchedSettings(desk.path, desk.last_good)
+    assert late.current().defaults.mode == "v6_fixed"
+    assert "defaults.mode" in str(late.error)
+
+
+def test_a_process_whose_check_refuses_the_first_file_takes_the_last_good_one(desk: Desk):
+    desk.watched.follow(on_change=lambda watched: None, check=refuse_v6, keep=True)
+    desk.write("defaults: {mode: v6_fixed}")
+    late = WatchedSettings(desk.path, desk.last_good)
+    late.follow(on_change=lambda watched: None, check=refuse_v6, keep=True)
+    assert late.current().defaults.mode == "v8"
+    assert late.error == "no v6_fixed here"
+
+
 def test_a_change_in_place_that_keeps_the_size_is_seen(desk: Desk):
-    desk.path.write_text("defaults: {mode: ab}")
+    write_settings(desk.path, "defaults: {mode: ab}")
     os.utime(desk.path, ns=(1, 1))
     desk.mode()
     assert "needs an `experiment:` section" in str(desk.watched.error)
