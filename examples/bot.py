@@ -30,7 +30,8 @@ from signalserve.client import (
 from signalserve.demo import demo_candles
 from signalserve.errors import DataError
 
-BARS = 1200  # at least 1,060: a window of 60, and 1,000 for the longest average to settle
+LEAST_BARS = 1060  # a window of 60, and 1,000 for the longest average to settle
+BARS = 1200  # what we send
 
 # Of three classes a guess has 1/3. If the confidence is calibrated, 0.75 is right three times in four, which leaves
 # room for costs; how far it is calibrated, each model's report says. The reference models hardly ever get there.
@@ -81,7 +82,9 @@ def live(symbol: str) -> Iterator[Candles]:
 def replay(path: Path) -> Iterator[Candles]:
     """A file's bars, one further each time. Their age makes every answer `stale_input`."""
     candles = read_candles(path)
-    for end in range(BARS, len(candles) + 1):
+    if len(candles) < LEAST_BARS:
+        raise DataError(f"{path}: expected at least {LEAST_BARS} bars, got {len(candles)}")
+    for end in range(min(BARS, len(candles)), len(candles) + 1):
         yield window(candles, end)
 
 
@@ -115,6 +118,8 @@ def main() -> int:
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help="least confidence to act on (default 0.75)")
     parser.add_argument("--once", action="store_true", help="one round and out")
     args = parser.parse_args()
+    if args.candles and len(args.symbols) > 1:
+        parser.error("--candles holds one market's bars: name its symbol with --symbols")
     try:
         with SignalClient(args.url) as client:
             loop(client, args)

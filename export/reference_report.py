@@ -112,7 +112,8 @@ training part held back to choose epoch and head. Both were trained at other pri
 prices of a window times a random factor), without which much of what they learn is where the price stood.
 
 Labels: the close {HORIZON} bars on, against a band that calls a third of the training part NEUTRAL. The bars are cut in
-time order, 60 % to train on, 15 % for the temperature, 25 % to judge, with {WINDOW + HORIZON} bars unused between them.
+time order, 60 % to train on, 15 % for the temperature, 25 % to judge, with an embargo of {WINDOW + HORIZON}
+windows between them: no window or label of one part shares a bar with another.
 
 ## How good they are
 
