@@ -53,9 +53,18 @@ def build_if_stale(store: Path, settings: Settings, *, force: bool = False) -> b
 
     Raises BundleError for a bundle that is missing, damaged or does not answer its golden window.
     """
-    folders = newest_bundles(store / "bundles", settings.bundles)
-    bundles = [load_bundle(folder) for folder in folders]
+    return build_from(store, load_in_force(store, settings), force=force)
+
+
+def load_in_force(store: Path, settings: Settings) -> list[Bundle]:
+    """The bundles that the archives are to hold, verified. Raises BundleError."""
+    bundles = [load_bundle(folder) for folder in newest_bundles(store / "bundles", settings.bundles)]
     _require_every_endpoint(bundles, store)
+    return bundles
+
+
+def build_from(store: Path, bundles: Sequence[Bundle], *, force: bool = False) -> bool:
+    """build_if_stale, for bundles that have been read already."""
     made_from = fingerprint(bundles)
     if not force and _is_current(store, made_from):
         return False

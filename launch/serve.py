@@ -11,12 +11,12 @@ from pathlib import Path
 
 import httpx
 
-from export.archives import build_if_stale
+from export.archives import build_from, load_in_force
 from launch import torchserve
 from launch.ports import Ports, parse_port
 from launch.samples import write_samples
 from launch.supervisor import Child, Died, Stopped, Supervisor
-from signalserve.bundle import Bundle, Manifest, load_bundle, newest_bundles
+from signalserve.bundle import Bundle, Manifest
 from signalserve.engine import check_device
 from signalserve.environment import LAST_GOOD, LOAD_FAILED, METRICS_VARIABLE
 from signalserve.models import check_gates, check_settings
@@ -79,13 +79,13 @@ def _serve(args: argparse.Namespace, folder: Path, supervisor: Supervisor, start
 def _prepare(args: argparse.Namespace) -> list[Manifest]:
     """Everything that can be wrong before a process is started: settings, bundles, archives. Raises OperatorError."""
     settings = load_settings(args.settings)
-    bundles = [load_bundle(path) for path in newest_bundles(args.model_store / "bundles", settings.bundles)]
+    bundles = load_in_force(args.model_store, settings)
     available: dict[str, dict[str, Bundle]] = {}
     for bundle in bundles:
         check_gates(bundle, settings)
         available.setdefault(bundle.manifest.symbol, {})[bundle.manifest.generation] = bundle
     check_settings(settings, available)
-    if build_if_stale(args.model_store, settings):
+    if build_from(args.model_store, bundles):
         say(f"built the archives in {args.model_store} from {len(bundles)} bundles")
     return [bundle.manifest for bundle in bundles]
 

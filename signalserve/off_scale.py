@@ -12,18 +12,19 @@ import numpy.typing as npt
 from signalserve.bundle import ScalerValues
 
 WARN_BEYOND = 10.0
-"""|z| beyond which a column counts as off scale: real columns get there, a third of them together never do."""
+"""|z| beyond which a column counts as off scale: single values of real columns get there (volume_price_trend to 118)."""
 
 REFUSE_BEYOND = 1000.0
-"""|z| that no market reaches: on the 129,000 real windows the worst window has a third of its columns beyond 5.
-A price that doubles after training stays under 40; 1e12 where a price belongs is beyond 1e8."""
+"""|z| that no market reaches in many columns: of every fifth real window of the 30 days, the one that is furthest off
+has a third of its columns beyond 3.0. A price that doubles after training moves its level by up to 26."""
 
 MANY_COLUMNS = 1 / 3
 """More than this share of the columns off scale at once is a fault of the input, not a market."""
 
 WARN_COLUMNS = 1 / 6
 """More than this share is worth a warning. Another symbol's prices, or the right ones in another unit, move the 18
-price levels among the 72 columns: a quarter. In 30 days of real bars no column's window median passed 7."""
+price levels among the 72 columns: a quarter. Of every fifth real window of the 30 days, no column's median
+passed 6.6."""
 
 OVERFLOW_BEYOND = 1e30
 """|z| that no float32 network can work with: sums of it become infinite, of which engines make plausible numbers."""
