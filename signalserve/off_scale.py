@@ -12,7 +12,7 @@ import numpy.typing as npt
 from signalserve.bundle import ScalerValues
 
 WARN_BEYOND = 10.0
-"""|z| beyond which a column counts as off scale; single values of real columns do go there (volume_price_trend: 118)."""
+"""|z| beyond which a column counts as off scale; single values of real columns go there (volume_price_trend: 118)."""
 
 REFUSE_BEYOND = 1000.0
 """|z| that no market reaches in many columns: of every fifth real window of the 30 days, the one that is furthest off
