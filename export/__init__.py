@@ -9,5 +9,5 @@ How a reference model comes about, in the order the data flows:
     temperature.py         logits and labels -> temperature, by log-likelihood
     scores.py              probabilities and labels -> how good, beside what no model at all reaches
     reference_stream.py    predictions in time order -> what monitoring compares later ones with
-    reference.py           the command `signalserve reference` that does all of it and writes bundles
+    commands/reference.py  the command `signalserve reference` that does all of it and writes bundles
 """

@@ -19,12 +19,12 @@ from torch import nn
 import signalserve
 from export import train
 from export.labels import direction_labels, neutral_band
+from export.quality import describe, probabilities_of, report_of
 from export.reference_stream import describe_stream
-from export.scores import baselines, by_class, class_shares, score, skill
+from export.scores import baselines, class_shares
 from export.split import Part, Split, cut, split_in_time, usable
 from export.temperature import fit_temperature
 from export.train import Epoch, Trained
-from signalserve import pipeline
 from signalserve.bundle import (
     ScalerValues,
     Span,
@@ -215,14 +215,9 @@ def write(market: Market, draft: Draft, out: Path, version: str, command: str) -
     )
     calibration = Calibration(CLAMP, fit.temperature)
     raw_logits = pipeline_logits(network, scaler, market, split.test)  # (m, 3)
-    probabilities = probabilities_of(raw_logits, calibration)  # (m, 3)
-    labels, train_shares = market.labels_of(split.test), class_shares(market.labels_of(split.train))
+    labels, earlier = market.labels_of(split.test), market.labels_of(split.train)
     report = {
-        **judge(raw_logits, calibration, labels),
-        "base_rates": by_class(class_shares(labels)),
-        "train_base_rates": by_class(train_shares),
-        **baselines(train_shares, labels),
-        **skill(probabilities, labels, train_shares),
+        **report_of(raw_logits, calibration, labels, earlier, HORIZON),
         "temperature_fit": asdict(fit),
     }
     if draft.was_mended:
@@ -245,7 +240,7 @@ def write(market: Market, draft: Draft, out: Path, version: str, command: str) -
         "golden": golden_answer(calibrated(network, scaler, calibration, double=True), scaler_values, WINDOW),
     }
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
-    reference = describe_stream(raw_logits, probabilities, market.span_of(split.test))
+    reference = describe_stream(raw_logits, probabilities_of(raw_logits, calibration), market.span_of(split.test))
     return write_bundle(out, manifest, weights, reference)
 
 
@@ -262,24 +257,6 @@ def pipeline_logits(network: nn.Module, scaler: Scaler, market: Market, part: Pa
     return np.asarray(train.raw_logits(lambda windows: model(windows)[0], market.features, part).numpy())
 
 
-def probabilities_of(raw_logits: Floats, calibration: Calibration) -> Floats:
-    """The pipeline's own clamp, temperature and softmax, on arrays: (m, 3) -> (m, 3)."""
-
-    return np.asarray(pipeline.probabilities_of(torch.from_numpy(raw_logits), calibration).numpy())
-
-
-def judge(raw_logits: Floats, calibration: Calibration, labels: Classes) -> dict[str, Any]:
-    """Scores of the calibrated forecasts, and how far the logits under them reach. raw_logits: (m, 3)."""
-    return {
-        **score(probabilities_of(raw_logits, calibration), labels, HORIZON).as_dict(),
-        "raw_logits": {
-            "min": float(raw_logits.min()),
-            "max": float(raw_logits.max()),
-            "share_beyond_clamp": float((np.abs(raw_logits) > calibration.clamp).any(axis=1).mean()),
-        },
-    }
-
-
 def before_fix(market: Market, draft: Draft) -> dict[str, Any]:
     """The same network on the same test part as it was served: without its scaler, and with it at T = 1.
 
@@ -292,7 +269,7 @@ def before_fix(market: Market, draft: Draft) -> dict[str, Any]:
     known = replace(split.train, ends=split.train.ends[::10])
 
     def judged(scaler: Scaler, part: Part) -> dict[str, Any]:
-        return judge(pipeline_logits(network, scaler, market, part), as_trained, market.labels_of(part))
+        return describe(pipeline_logits(network, scaler, market, part), as_trained, market.labels_of(part), HORIZON)
 
     return {
         "unscaled": judged(no_scaler, split.test),

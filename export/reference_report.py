@@ -7,6 +7,7 @@ from typing import Any, Final
 from rich.table import Table
 
 from export.reference_models import CLAMP, HORIZON
+from export.split import SHARES
 from export.train import Epoch
 from signalserve.bundle import (
     Manifest,
@@ -96,8 +97,9 @@ def write_readme(path: Path, manifests: Sequence[Manifest]) -> bool:
 def readme_text(manifests: Sequence[Manifest]) -> str:
     """Markdown: what the models are, how old, how good, and how V6 was before it was mended."""
     spans = [manifest.spans for manifest in manifests]
-    first, last = min(span.train.start for span in spans), max(span.test.end for span in spans)
-    tested = min(span.test.start for span in spans)
+    first = min(span.train.start for span in spans if span.train)
+    last = max(span.test.end for span in spans if span.test)
+    tested = min(span.test.start for span in spans if span.test)
     counts = " or ".join(f"{n:,}" for n in sorted({manifest.report["n"] for manifest in manifests}))
     return f"""{TITLE}
 
@@ -112,8 +114,8 @@ training part held back to choose epoch and head. Both were trained at other pri
 prices of a window times a random factor), without which much of what they learn is where the price stood.
 
 Labels: the close {HORIZON} bars on, against a band that calls a third of the training part NEUTRAL. The bars are cut in
-time order, 60 % to train on, 15 % for the temperature, 25 % to judge, with an embargo of {WINDOW + HORIZON}
-windows between them: no window or label of one part shares a bar with another.
+time order, {SHARES[0]:.0%} to train on, {SHARES[1]:.0%} for the temperature, {SHARES[2]:.0%} to judge, with an embargo
+of {WINDOW + HORIZON} windows between them: no window or label of one part shares a bar with another.
 
 ## How good they are
 

@@ -63,15 +63,15 @@ class Span(Strict):
 
     start: str
     end: str
-    bars: int
+    bars: int | None = Field(default=None, description="null where only the times are known")
 
 
 class Spans(Strict):
-    """Which bars taught the weights, which the temperature, and which judged the result."""
+    """Which bars taught the weights, which the temperature, and which judged the result; null where nobody knows."""
 
-    train: Span
-    calibration: Span
-    test: Span
+    train: Span | None
+    calibration: Span | None
+    test: Span | None
 
 
 class Golden(Strict):
@@ -82,7 +82,7 @@ class Golden(Strict):
 
 
 class Gates(Strict):
-    """The gates' verdict; `failed` names those not passed."""
+    """What `signalserve judge` found; `failed` names the gates not passed, of which one is enough to be refused."""
 
     passed: list[str]
     failed: list[str]
@@ -101,7 +101,7 @@ class Manifest(Strict):
     columns: list[str] = Field(min_length=1, description="the features, in the order of the network's inputs")
     window: int = Field(gt=0, description="bars a prediction looks back on")
     interval_ms: int = Field(gt=0)
-    labels: Labels
+    labels: Labels | None = Field(description="null where nobody knows what an imported network was taught")
     scaler: ScalerValues
     calibration: CalibrationValues
     spans: Spans
@@ -122,6 +122,11 @@ class Manifest(Strict):
             return float(self.report["accuracy"] - max(self.report["base_rates"].values()))
         except (KeyError, TypeError):
             return None
+
+    @property
+    def knows_neutral(self) -> bool:
+        """False for a network of one output, the log-odds of UP against DOWN."""
+        return self.architecture.get("outputs") != 1
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> "Manifest":

@@ -43,7 +43,7 @@ SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "close": ("close", "close_price", "c"),
     "volume": ("volume", "vol", "base_volume", "volume_base", "v"),
 }
-"""Column names by field, likeliest first, as `_plain` writes them."""
+"""Column names by field, likeliest first, as `plain_name` writes them."""
 
 TIME_UNITS: Final = ((1000, 1), (1, 1), (1, 1000), (1, 1_000_000))
 """Seconds, milli-, micro- and nanoseconds: a value times the first, by the second, is milliseconds. Two
@@ -103,7 +103,12 @@ def _symbol_of(path: Path) -> str | None:
     """BTC-USD for binance_perp_BTCUSDT_1m.parquet; None where the name says no asset, or says features."""
     if path.suffix.lower() not in SUFFIXES or "features" in path.stem.lower():
         return None
-    words = [word for word in re.split(r"[^A-Z0-9]+", path.stem.upper()) if word]
+    return symbol_of_name(path.stem)
+
+
+def symbol_of_name(name: str) -> str | None:
+    """BTC-USD for any name that holds BTC, BTCUSDT, XBT_USD …; None where it names no asset."""
+    words = [word for word in re.split(r"[^A-Z0-9]+", name.upper()) if word]
     bases = [base for word in words if (base := ALIASES.get(word, word)) in BASES]
     for word in words:
         joined = re.fullmatch(rf"([A-Z0-9]{{2,}}?)({'|'.join(QUOTES)})", word)
@@ -216,7 +221,9 @@ def _pick_columns(path: Path, names: Sequence[str]) -> dict[str, str]:
 def _pick_column(path: Path, field: str, names: Sequence[str]) -> str:
     for spelling in SPELLINGS[field]:
         # Exact first: in Binance's streams t, l and v are what we want, T, L and V are something else.
-        matches = [name for name in names if name == spelling] or [name for name in names if _plain(name) == spelling]
+        matches = [name for name in names if name == spelling] or [
+            name for name in names if plain_name(name) == spelling
+        ]
         if len(matches) > 1:
             both = ", ".join(matches)
             raise DataError(f"{path}: expected one column for {field}, got {both}; rename or drop one")
@@ -227,7 +234,7 @@ def _pick_column(path: Path, field: str, names: Sequence[str]) -> str:
     raise DataError(f"{path}: expected a column for {field}, found {found}; rename it to one of {known}")
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A column's name without case, brackets and separators: `Open time` -> open_time."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
@@ -237,7 +244,7 @@ def _plain(name: str) -> str:
 
 def _floats(path: Path, table: Table) -> Floats:
     """(6, n) float64 in the order of FIELDS, times in milliseconds."""
-    times = _times_ms(path, table["timestamp_ms"])
+    times = times_ms(path, table["timestamp_ms"])
     return np.array([times, *(_numbers(path, field, table[field]) for field in FIELDS[1:])])
 
 
@@ -259,7 +266,7 @@ def _is_number(value: Any) -> bool:
     return True
 
 
-def _times_ms(path: Path, values: Sequence[Any]) -> Floats:
+def times_ms(path: Path, values: Sequence[Any]) -> Floats:
     """(n,) milliseconds since 1970, UTC, from any of the forms that `read_candles` names."""
     if not values:
         return np.empty(0)

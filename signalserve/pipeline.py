@@ -63,10 +63,28 @@ def temper(logits: Tensor, temperature: float) -> Tensor:
     return logits / temperature
 
 
+def class_logits(outputs: Tensor) -> Tensor:
+    """What a network gives -> one raw logit for each class that it knows.
+
+    (batch, 3) stays.  (batch, 1), the log-odds of UP against DOWN, becomes (batch, 2): 0 for DOWN and itself for UP,
+    whose softmax is the sigmoid that such a network was trained with.
+    """
+    if outputs.shape[-1] == 1:
+        return torch.cat([torch.zeros_like(outputs), outputs], dim=-1)
+    return outputs
+
+
 def probabilities_of(raw_logits: Tensor, calibration: Calibration) -> Tensor:
-    """raw_logits: (batch, classes) -> probabilities (batch, classes), float64: clamp, temperature, softmax."""
+    """Clamp, temperature, softmax, in float64.
+
+    raw_logits: (batch, 3), or (batch, 2) of a network that knows only DOWN and UP.  Returns (batch, 3), in the latter
+    case with 0 for NEUTRAL.
+    """
     clamped = clamp_logits(raw_logits.double(), calibration.clamp)
-    return torch.softmax(temper(clamped, calibration.temperature), dim=-1)
+    known = torch.softmax(temper(clamped, calibration.temperature), dim=-1)
+    if known.shape[-1] == 3:
+        return known
+    return torch.stack([known[..., 0], torch.zeros_like(known[..., 0]), known[..., 1]], dim=-1)
 
 
 class CalibratedModel(nn.Module):
@@ -85,9 +103,9 @@ class CalibratedModel(nn.Module):
     def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """windows: (batch, window, features), raw, float32 or float64.
 
-        Returns raw logits (batch, classes) as the network gave them and probabilities (batch, classes), both float64.
+        Returns raw logits (batch, classes the network knows: 3, or DOWN and UP) and probabilities (batch, 3), float64.
         """
         scaled = (windows.double() - self.mean) / self.scale  # (batch, window, features)
         network_dtype = next(self.network.parameters()).dtype
-        raw_logits = cast(Tensor, self.network(scaled.to(network_dtype))).double()  # (batch, classes)
+        raw_logits = class_logits(cast(Tensor, self.network(scaled.to(network_dtype)))).double()  # (batch, classes)
         return raw_logits, probabilities_of(raw_logits, self.calibration)

@@ -35,7 +35,10 @@ MAX_ERRORS = 200  # of up to 300 bytes each
 
 @dataclass(frozen=True)
 class ModelAnswer:
-    """What one model said of one window. raw_logits, probabilities: (classes,), float64, finite."""
+    """What one model said of one window, finite, float64.
+
+    raw_logits: (classes that it knows,): 3, or DOWN and UP.  probabilities: (3,).
+    """
 
     generation: Generation
     manifest: Manifest
@@ -54,7 +57,7 @@ class ModelAnswer:
             "weight": self.weight,
             "temperature": calibration.temperature,
             "clamp": calibration.clamp,
-            "raw_logits": self.raw_logits.tolist(),
+            "raw_logits": by_known_class(self.raw_logits.tolist()),
             "clamped": self.clamped,
             "probabilities": by_class(self.probabilities),
         }
@@ -91,6 +94,11 @@ def prediction(
     content["models"] = [answer.as_dict() for answer in answers]
     content["warnings"] = list(warnings)
     return content
+
+
+def by_known_class(raw_logits: list[float]) -> list[float | None]:
+    """One logit a class; null for NEUTRAL where the model knows only DOWN and UP."""
+    return [*raw_logits] if len(raw_logits) == len(CLASSES) else [raw_logits[0], None, raw_logits[1]]
 
 
 def by_class(probabilities: Floats) -> dict[str, float]:

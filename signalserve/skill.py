@@ -8,6 +8,8 @@ def skill_words(manifest: Manifest) -> str:
     name = f"{manifest.symbol} {manifest.generation} version {manifest.version}"
     try:
         report, span = manifest.report, manifest.spans.test
+        if span is None:
+            return f"{name}: not measured"
         commonest, share = max(report["base_rates"].items(), key=lambda item: item[1])
         words = (
             f"right in {report['accuracy']:.1%} (always {commonest} would be: {share:.1%}), "

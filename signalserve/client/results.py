@@ -26,7 +26,10 @@ class Result(BaseModel):
 
 
 class ModelAnswer(Result):
-    """What one model said. raw_logits: (3,), before the clamp, in the order DOWN, NEUTRAL, UP."""
+    """What one model said.
+
+    raw_logits: (3,), before the clamp, in the order DOWN, NEUTRAL, UP; None for NEUTRAL where it knows but two classes.
+    """
 
     generation: str
     version: str
@@ -34,7 +37,7 @@ class ModelAnswer(Result):
     weight: Share
     temperature: Finite
     clamp: Finite
-    raw_logits: tuple[Finite, Finite, Finite]
+    raw_logits: tuple[Finite, Finite | None, Finite]
     clamped: bool
     probabilities: Mapping[Direction, Share]
 

@@ -44,7 +44,8 @@ class Probe:
         try:
             models = {model["generation"]: model for model in answer["models"]}
             model = models[self.manifest.generation]
-            fault = golden_mismatch(self.manifest, model["raw_logits"], _by_class(model["probabilities"]))
+            known = [logit for logit in model["raw_logits"] if logit is not None]
+            fault = golden_mismatch(self.manifest, known, _by_class(model["probabilities"]))
             return fault or _pool_fault(answer)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             return f"an answer that is not the contract's: {error!r}"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from export import reference, reference_models, reference_report
+from export import reference_models, reference_report
+from export.commands import reference
 from export.labels import direction_labels, neutral_band
 from export.scores import by_class, class_shares
 from export.split import split_in_time, usable

@@ -73,7 +73,7 @@ def test_an_architecture_keeps_its_sizes_through_a_manifest():
 @pytest.mark.parametrize(
     ("architecture", "words"),
     [
-        ({"kind": "gru"}, r"expected a kind among \['lstm'\], got 'gru'"),
+        ({"kind": "gru"}, r"expected a kind among .*'lstm'\], got 'gru'"),
         ({}, r"expected a kind among \['lstm'\], got None"),
         ({"kind": "lstm", "inputs": 5, "hidden": 4}, "architecture lstm: expected LstmConfig's sizes, got .*layers"),
         ({"kind": "lstm", "inputs": 5, "hidden": 4, "layers": 2, "heads": 8}, "got .*heads"),

@@ -1,7 +1,8 @@
 """`signalserve reference`: bars -> the reference bundles, for each symbol a V6 (as it was, then mended) and a V8.
 
-Trains on the first 60 % of the bars, fits the temperature on the next 15 %, and reports only what came of the last
-25 %, which nothing was fitted to or chosen by. Writes the bundles and, beside their folder, a README with the table."""
+Trains on the first half of the bars, fits the temperature on the next quarter, and reports only what came of the last
+quarter, which nothing was fitted to or chosen by. Writes the bundles and, beside their folder, a README with the table.
+"""
 
 import argparse
 import shlex
