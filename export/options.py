@@ -64,7 +64,10 @@ def labels_of(args: argparse.Namespace, manifest: "Manifest") -> "Labels":
 
     known = manifest.labels
     if known is not None:
-        given = (args.horizon or known.horizon_bars, known.neutral_band if args.band is None else args.band)
+        given = (
+            known.horizon_bars if args.horizon is None else args.horizon,
+            known.neutral_band if args.band is None else args.band,
+        )
         if given != (known.horizon_bars, known.neutral_band):
             raise ConfigError(
                 f"--horizon, --band: {manifest.generation} of {manifest.symbol} was taught {known.horizon_bars} bars "

@@ -4,9 +4,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from signalserve.errors import BundleError
-from signalserve.network import LstmConfig, LstmNetwork, architecture_of, build_network
+from signalserve.network import (
+    AttentionLstmConfig,
+    FeedForwardConfig,
+    LstmConfig,
+    LstmNetwork,
+    architecture_of,
+    build_network,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +29,7 @@ def built(**sizes: Any) -> LstmNetwork:
     return network
 
 
-def run(network: LstmNetwork, scaled: torch.Tensor) -> torch.Tensor:
+def run(network: nn.Module, scaled: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
         return network(scaled)
 
@@ -74,7 +82,7 @@ def test_an_architecture_keeps_its_sizes_through_a_manifest():
     ("architecture", "words"),
     [
         ({"kind": "gru"}, r"expected a kind among .*'lstm'\], got 'gru'"),
-        ({}, r"expected a kind among \['lstm'\], got None"),
+        ({}, r"expected a kind among .*'lstm'\], got None"),
         ({"kind": "lstm", "inputs": 5, "hidden": 4}, "architecture lstm: expected LstmConfig's sizes, got .*layers"),
         ({"kind": "lstm", "inputs": 5, "hidden": 4, "layers": 2, "heads": 8}, "got .*heads"),
         ({"kind": "lstm", "inputs": 5, "hidden": 0, "layers": 2}, "hidden"),
@@ -84,3 +92,36 @@ def test_an_architecture_keeps_its_sizes_through_a_manifest():
 def test_an_architecture_that_is_not_known_is_refused_in_words(architecture: dict[str, Any], words: str):
     with pytest.raises(BundleError, match=words):
         build_network(architecture)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+def test_a_feed_forward_network_reads_the_last_bar_alone(norm: Any):
+    torch.manual_seed(0)
+    network, windows = build_network(architecture_of(FeedForwardConfig(5, [8, 4], norm))), torch.randn(3, 60, 5)
+    earlier = windows.clone()
+    earlier[:, :-1] = 1e6
+    assert torch.equal(run(network, windows), run(network, earlier))
+    assert run(network, windows).shape == (3, 3)
+
+
+def test_batch_norm_uses_what_it_learned_and_never_the_batch_at_hand():
+    torch.manual_seed(0)
+    network, windows = build_network(architecture_of(FeedForwardConfig(5, [8], "batch"))), torch.randn(3, 60, 5)
+    assert torch.allclose(run(network, windows)[:1], run(network, windows[:1]), atol=1e-6)
+
+
+def test_attention_asked_for_the_last_step_alone_is_attention_over_all_steps():
+    torch.manual_seed(0)
+    network = build_network(architecture_of(AttentionLstmConfig(5, hidden=16, heads=8, head_hidden=[8, 4])))
+    windows = torch.randn(3, 60, 5)
+    with torch.inference_mode():
+        steps = network.layer_norm(network.lstm2(network.lstm1(windows)[0])[0])
+        attended = network.attention(steps, steps, steps)[0][:, -1]
+        expected = network.fc3(torch.relu(network.fc2(nn.functional.gelu(network.fc1(attended)))))
+    assert torch.allclose(run(network, windows), expected, atol=1e-6)
+
+
+def test_a_head_may_read_both_directions_through_a_hidden_layer():
+    network = built(bidirectional=True, head_hidden=6, outputs=1)
+    assert [tuple(p.shape) for p in network.head.parameters()] == [(6, 8), (6,), (1, 6), (1,)]
+    assert run(network, torch.zeros(2, 60, 5)).shape == (2, 1)

@@ -6,9 +6,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_model import softmax
+from scipy.special import expit
 from torch import Tensor, nn
 
-from signalserve.pipeline import CalibratedModel, Calibration, Scaler, clamp_logits, probabilities_of, temper
+from signalserve.pipeline import (
+    CalibratedModel,
+    Calibration,
+    Scaler,
+    clamp_logits,
+    class_logits,
+    probabilities_of,
+    temper,
+)
 
 logits_of_any_size = st.lists(st.floats(-1e300, 1e300), min_size=3, max_size=3)
 temperatures = st.floats(0.01, 100)
@@ -129,3 +138,25 @@ def test_a_calibration_that_is_not_one_is_refused(wrong: float):
         Calibration(clamp=wrong, temperature=1.0)
     with pytest.raises(ValueError, match="temperature: expected a finite number above 0"):
         Calibration(clamp=15.0, temperature=wrong)
+
+
+@given(st.floats(-14, 14), temperatures)
+def test_a_network_of_one_output_says_up_by_its_sigmoid_and_never_neutral(log_odds: float, temperature: float):
+    probabilities = probabilities_of(
+        class_logits(torch.tensor([[log_odds]], dtype=torch.float64)), Calibration(15, temperature)
+    )
+    up = float(expit(log_odds / temperature))
+    np.testing.assert_allclose(probabilities[0].numpy(), [1 - up, 0, up], atol=1e-12)
+
+
+def test_a_network_of_one_output_gives_a_logit_for_each_class_that_it_knows():
+    raw_logits, probabilities = run(model_of(Recorder([3.0])), torch.zeros(4, 60, 2))
+    assert raw_logits.tolist() == [[0.0, 3.0]] * 4
+    assert probabilities.shape == (4, 3)
+
+
+def test_the_log_odds_are_clamped_like_any_logit():
+    assert torch.equal(
+        probabilities_of(torch.tensor([[0.0, 4e6]]), Calibration(15, 1)),
+        probabilities_of(torch.tensor([[0.0, 15.0]]), Calibration(15, 1)),
+    )
