@@ -133,7 +133,7 @@ class Screen:
         for stem, report in reports:
             written = write_report(report, folder, stem)
             if not self.as_json:
-                show(report, self.console)
+                show(report, self.console, page=written[0])
             self.say("wrote " + " and ".join(str(path) for path in written))
         if self.as_json:
             contents = [report.model_dump(mode="json") for _, report in reports]
