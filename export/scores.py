@@ -11,6 +11,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from export.bootstrap import Interval
+from export.dependence import effective_hits
+from export.selective import wilson
 from signalserve import CLASSES
 
 Floats = npt.NDArray[np.float64]
@@ -27,6 +30,21 @@ BLOCKS: Final = 30
 
 CONFIDENT: Final = (0.75, 0.9, 0.99)
 """The bot trades at 0.75; the gates look at 0.9 and 0.99."""
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Predictions of similar confidence, and how often they came true.
+
+    confidence: mean.  accuracy: share of hits; interval: Wilson's, on effective_n.  effective_n: independent
+    predictions that the n are worth.
+    """
+
+    confidence: float
+    accuracy: float
+    interval: Interval
+    n: int
+    effective_n: float
 
 
 @dataclass(frozen=True)
@@ -57,8 +75,9 @@ class Scores:
 def score(probabilities: Floats, labels: Labels, horizon: int) -> Scores:
     """All figures of one set of forecasts.
 
-    probabilities: (n, 3), rows summing to 1.  labels: (n,), 0 … 2, in time order.  horizon: bars that a label looks
-    ahead, by which neighbouring labels overlap.  Raises ValueError for other shapes or values.
+    probabilities: (n, 3), rows summing to 1; NEUTRAL is 0 for networks that know only DOWN and UP, whose labels are
+    then 0 and 2.  labels: (n,), 0 … 2, in time order.  horizon: bars that a label looks ahead, by which neighbouring
+    labels overlap.  Raises ValueError for other shapes or values.
     """
     _check(probabilities, labels)
     predicted = probabilities.argmax(axis=1)  # (n,)
@@ -101,6 +120,31 @@ def calibration_error(confidence: Floats, hits: npt.NDArray[np.bool_]) -> float:
     order = np.argsort(confidence, kind="stable")
     gaps = (hits - confidence)[order]
     return float(sum(abs(part.sum()) for part in np.array_split(gaps, min(BINS, len(gaps)))) / len(gaps))
+
+
+def reliability(
+    confidence: Floats, hits: npt.NDArray[np.bool_], horizon: int, *, bins: int = BINS, level: float = 0.95
+) -> list[ReliabilityBin]:
+    """The reliability diagram: bins of equal counts, by ascending confidence, as `calibration_error` has them.
+
+    confidence, hits: (n,), one a bar, in time order, n > 0.  horizon: bars that a label looks ahead; it widens the
+    intervals.  Fewer bins than asked for where n is smaller. Source: Niculescu-Mizil and Caruana 2005.
+    """
+    found = []
+    for members in np.array_split(np.argsort(confidence, kind="stable"), min(bins, len(confidence))):
+        selected = np.zeros(len(confidence), dtype=bool)
+        selected[members] = True
+        accuracy, effective = float(hits[members].mean()), effective_hits(hits, selected, horizon)
+        found.append(
+            ReliabilityBin(
+                confidence=float(confidence[members].mean()),
+                accuracy=accuracy,
+                interval=wilson(accuracy, effective, level),
+                n=len(members),
+                effective_n=effective,
+            )
+        )
+    return found
 
 
 def null_calibration_error(confidence: Floats, horizon: int, *, rounds: int = 200, seed: int = 0) -> float:

@@ -14,6 +14,7 @@ from export.scores import (
     log_losses,
     mean_and_error,
     null_calibration_error,
+    reliability,
     score,
     skill,
 )
@@ -71,6 +72,48 @@ def test_labels_that_overlap_raise_the_null_value() -> None:
 def test_calibration_error_of_certain_forecasts_is_the_share_of_misses() -> None:
     hits = np.arange(100) % 4 != 0
     assert calibration_error(np.ones(100), hits) == pytest.approx(0.25)
+
+
+def test_reliability_bins_make_up_the_calibration_error() -> None:
+    probabilities, labels = forecasts(1003)
+    confidence, hits = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    found = reliability(confidence, hits, horizon=15)
+    assert [each.n for each in found] == [101, 101, 101, 100, 100, 100, 100, 100, 100, 100]
+    assert [each.confidence for each in found] == sorted(each.confidence for each in found)
+    gaps = sum(each.n * abs(each.accuracy - each.confidence) for each in found) / 1003
+    assert gaps == pytest.approx(calibration_error(confidence, hits), abs=1e-12)
+
+
+def test_a_calibrated_models_confidence_lies_within_nearly_all_reliability_intervals() -> None:
+    inside = []
+    for seed in range(20):
+        probabilities, labels = forecasts(1000, seed)
+        found = reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, horizon=1)
+        inside += [each.interval.low <= each.confidence <= each.interval.high for each in found]
+    assert 0.91 <= np.mean(inside) <= 0.99
+
+
+def test_labels_that_overlap_widen_the_reliability_intervals() -> None:
+    confidence = np.repeat(np.random.default_rng(0).uniform(0.4, 0.8, 400), 15)
+    hits = np.repeat(np.random.default_rng(1).random(400), 15) < confidence
+    apart, overlapping = (reliability(confidence, hits, horizon)[0] for horizon in (1, 15))
+    assert apart.effective_n == pytest.approx(apart.n) == 600
+    assert overlapping.effective_n == pytest.approx(40, rel=0.5)
+    assert overlapping.interval.high - overlapping.interval.low > 2 * (apart.interval.high - apart.interval.low)
+
+
+def test_there_are_no_more_reliability_bins_than_predictions() -> None:
+    assert [each.n for each in reliability(np.array([0.5, 0.6]), np.array([True, False]), horizon=1)] == [1, 1]
+
+
+def test_networks_of_two_classes_are_scored_on_down_and_up_alone() -> None:
+    up = np.random.default_rng(0).uniform(0.05, 0.95, 2000)
+    labels = 2 * (np.random.default_rng(1).random(2000) < up)
+    scores = score(np.stack([1 - up, np.zeros(2000), up], axis=1), labels, horizon=1)
+    assert scores.nll == pytest.approx(log_loss(labels == 2, up), abs=1e-12)
+    assert scores.brier == pytest.approx(2 * ((up - (labels == 2)) ** 2).mean())
+    assert scores.predicted_shares["NEUTRAL"] == 0
+    assert scores.calibration_error < 3 * scores.calibration_error_null
 
 
 def test_baselines_come_from_the_training_shares_alone() -> None:
