@@ -9,7 +9,7 @@
     ├── ServiceFault               the service's fault; nothing was predicted, 503
     │   └── ModelOutputNotFinite  NoHealthyArm  NotReady
     └── OperatorError              something on this machine must be mended first; one line, exit code 2
-        └── BundleError  ConfigError  EngineError  DataError  PortTaken
+        └── BundleError  CheckpointError  ConfigError  EngineError  DataError  PortTaken
 
 Every error says what was expected, what came, and (where it is not obvious) what to do.
 """
@@ -139,6 +139,10 @@ class OperatorError(SignalserveError):
 
 class BundleError(OperatorError):
     """A bundle is missing, corrupt, or not one that this version can serve."""
+
+
+class CheckpointError(OperatorError):
+    """A checkpoint cannot be read, or is none that is known."""
 
 
 class ConfigError(OperatorError):
