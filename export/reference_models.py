@@ -18,14 +18,20 @@ from torch import nn
 
 import signalserve
 from export import train
+from export.gates import GateSettings
+from export.judging import TooFewWindows, draw_samples, judge_bundle
 from export.labels import direction_labels, neutral_band
 from export.quality import describe, probabilities_of, report_of
 from export.reference_stream import describe_stream
 from export.scores import baselines, class_shares
+from export.series import Series
 from export.split import Part, Split, cut, split_in_time, usable
 from export.temperature import fit_temperature
 from export.train import Epoch, Trained
 from signalserve.bundle import (
+    Bundle,
+    Gates,
+    Manifest,
     ScalerValues,
     Span,
     sha256_of,
@@ -207,7 +213,7 @@ def _validation_nll(trained: Trained) -> float:
 
 
 def write(market: Market, draft: Draft, out: Path, version: str, command: str) -> Path:
-    """Fit the temperature on the calibration part, judge on the test part, write the bundle; returns its folder."""
+    """Fit the temperature on the calibration part, judge on what follows it, write the bundle; returns its folder."""
 
     network, scaler, split = draft.trained.network, draft.scaler, market.split
     fit = fit_temperature(
@@ -241,7 +247,31 @@ def write(market: Market, draft: Draft, out: Path, version: str, command: str) -
     }
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
     reference = describe_stream(raw_logits, probabilities_of(raw_logits, calibration), market.span_of(split.test))
+    manifest["gates"] = judged(market, Bundle(out, Manifest(**manifest, files={}), weights, reference, sha256=""))
     return write_bundle(out, manifest, weights, reference)
+
+
+def judged(market: Market, bundle: Bundle) -> Gates | None:
+    """The verdict of `signalserve judge` with the owners' limits; None where too few bars are left for one."""
+    candles, labels = market.candles, bundle.manifest.labels
+    assert labels is not None  # every reference model says what it was taught
+    first_row = MIN_CANDLES - WINDOW
+    series = Series(
+        market.symbol,
+        market.path,
+        INTERVAL_MS,
+        COLUMNS,
+        market.features,
+        candles.timestamp_ms,
+        candles.close,
+        first_row,
+    )
+    settings = GateSettings()
+    try:
+        samples = draw_samples(series, bundle.manifest, HORIZON, settings)
+    except TooFewWindows:
+        return None
+    return judge_bundle(bundle, series, samples, labels, settings).as_gates()
 
 
 def calibrated(network: nn.Module, scaler: Scaler, calibration: Calibration, *, double: bool = False) -> Any:

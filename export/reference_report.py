@@ -22,7 +22,7 @@ TITLE: Final = "# Reference models"
 
 HEADER: Final = (
     *("symbol", "model", "T", "accuracy", "majority", "largest class", "NLL", "base-rate NLL", "Brier"),
-    *("base-rate Brier", "calibration error (if perfect)", "over 0.75"),
+    *("base-rate Brier", "calibration error (if perfect)", "over 0.75", "gates failed"),
 )
 
 
@@ -53,6 +53,7 @@ def table_rows(manifests: Sequence[Manifest]) -> Iterator[tuple[str, ...]]:
             f"{report['base_rate_brier']:.4f}",
             f"{report['calibration_error']:.3f} ({report['calibration_error_null']:.3f})",
             f"{report['confident_shares']['0.75']:.1%}",
+            "not judged" if manifest.gates is None else ", ".join(manifest.gates.failed) or "none",
         )
 
 
@@ -114,8 +115,8 @@ training part held back to choose epoch and head. Both were trained at other pri
 prices of a window times a random factor), without which much of what they learn is where the price stood.
 
 Labels: the close {HORIZON} bars on, against a band that calls a third of the training part NEUTRAL. The bars are cut in
-time order, {SHARES[0]:.0%} to train on, {SHARES[1]:.0%} for the temperature, {SHARES[2]:.0%} to judge, with an embargo
-of {WINDOW + HORIZON} windows between them: no window or label of one part shares a bar with another.
+time order, {SHARES[0] * 100:g} % to train on, {SHARES[1] * 100:g} % for the temperature, {SHARES[2] * 100:g} % to judge, with an
+embargo of {WINDOW + HORIZON} windows between them: no window or label of one part shares a bar with another.
 
 ## How good they are
 
@@ -130,6 +131,8 @@ On the test part (from {tested[:10]} on; {counts} predictions a bundle), which n
 - `T` is the temperature that made the calibration part likeliest; the larger, the less its logits knew of the labels.
 - `over 0.75` is how often a model was sure enough for the bot to trade. A calibrated confidence in so weak a signal
   hardly ever is: what the owners saw above 0.75 was a temperature, not knowledge.
+- `gates failed` are those of `signalserve judge` with the owners' limits. The service refuses such a model unless
+  `serving.yaml` says `allow_failed_gates: true`, and then every response warns `failed_gates`.
 
 ## What they know
 

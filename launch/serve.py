@@ -19,7 +19,7 @@ from launch.supervisor import Child, Died, Stopped, Supervisor
 from signalserve.bundle import Bundle, Manifest
 from signalserve.engine import check_device
 from signalserve.environment import LAST_GOOD, LOAD_FAILED, METRICS_VARIABLE
-from signalserve.models import check_gates, check_settings
+from signalserve.models import check_gates, check_settings, gate_words
 from signalserve.settings import load_settings, read_text
 from signalserve.skill import skill_words
 from signalserve.watched import keep_text
@@ -80,9 +80,9 @@ def _prepare(args: argparse.Namespace) -> list[Manifest]:
     """Everything that can be wrong before a process is started: settings, bundles, archives. Raises OperatorError."""
     settings = load_settings(args.settings)
     bundles = load_in_force(args.model_store, settings)
+    check_gates(bundles, settings)
     available: dict[str, dict[str, Bundle]] = {}
     for bundle in bundles:
-        check_gates(bundle, settings)
         available.setdefault(bundle.manifest.symbol, {})[bundle.manifest.generation] = bundle
     check_settings(settings, available)
     if build_from(args.model_store, bundles):
@@ -137,6 +137,11 @@ def _show(args: argparse.Namespace, ports: Ports, manifests: list[Manifest], fol
     say("What the models are worth, on bars they had not seen:")
     for manifest in manifests:
         say(f"  {skill_words(manifest)}")
+    warnings = [words for words in map(gate_words, manifests) if words]
+    if warnings:
+        say("\nWhat did not pass its gates:")
+    for words in warnings:
+        say(f"  {words}")
     say("\nCtrl-C stops everything.")
 
 

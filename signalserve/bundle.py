@@ -226,13 +226,17 @@ def version_key(version: str) -> tuple[int, str]:
 def write_bundle(root: Path, manifest: Mapping[str, Any], weights: Mapping[str, Array], reference: object) -> Path:
     """Write a new version and return its folder; nothing half-written is ever visible.
 
-    manifest: the fields of Manifest except `files`.  Raises BundleError if that version exists already.
+    manifest: the fields of Manifest except `files`.  Raises BundleError if that version exists already, or the folder
+    cannot be written.
     """
     folder: Path = root / manifest["generation"] / manifest["symbol"] / manifest["version"]
     if folder.exists():
         raise BundleError(f"{folder} exists already; a version is never overwritten: choose a new one")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
+    except OSError as error:
+        raise BundleError(f"{folder}: cannot be written: {error.strerror}; choose another folder") from None
     try:
         staging.chmod(0o755)
         (staging / WEIGHTS).write_bytes(
@@ -243,8 +247,10 @@ def write_bundle(root: Path, manifest: Mapping[str, Any], weights: Mapping[str, 
         whole = Manifest.model_validate({**manifest, "files": files})
         (staging / MANIFEST).write_text(whole.model_dump_json(indent=1) + "\n")
         staging.rename(folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise BundleError(f"{folder}: cannot be written: {error.strerror}; choose another folder") from None
         raise
     return folder
 

@@ -141,6 +141,24 @@ class Metrics:
                 multiprocess_mode="livemax",
             )
         )
+        self._failed_gates = _children(
+            Gauge(
+                "signalserve_failed_gates",
+                "Quality gates that the bundle in force failed; 0 also where it was never judged",
+                ["symbol", "generation"],
+                registry=registry,
+                multiprocess_mode="livemax",
+            )
+        )
+        self._gates_judged = _children(
+            Gauge(
+                "signalserve_gates_judged",
+                "1 where the gates of the bundle in force were judged, 0 where nobody knows whether it passes them",
+                ["symbol", "generation"],
+                registry=registry,
+                multiprocess_mode="livemin",
+            )
+        )
         self._config_valid = _children(
             Gauge(
                 "signalserve_config_valid",
@@ -210,6 +228,10 @@ class Metrics:
 
     def skill(self, symbol: str, generation: Generation, accuracy_over_majority: float) -> None:
         self._skill(symbol, generation).set(accuracy_over_majority)
+
+    def gates(self, symbol: str, generation: Generation, failed: int, *, judged: bool) -> None:
+        self._failed_gates(symbol, generation).set(failed)
+        self._gates_judged(symbol, generation).set(judged)
 
     def config(self, sha256: str, *, valid: bool) -> None:
         self._config_valid(self._endpoint).set(valid)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from signalserve.bundle import Bundle, load_bundle, newest_bundles, sha256_of
+from signalserve.bundle import Bundle, Manifest, load_bundle, newest_bundles, sha256_of
 from signalserve.engine import Engine, create_engine
 from signalserve.errors import BundleError, ConfigError
 from signalserve.golden import golden_mismatch, golden_window
@@ -62,7 +62,6 @@ def load_models(
         if path.parts[-3] in generations:
             bundle = load_bundle(path)
             index.verify(bundle)
-            check_gates(bundle, settings)
             bundles.setdefault(bundle.manifest.symbol, {})[path.parts[-3]] = bundle  # type: ignore[index]
     if not bundles:
         raise BundleError(f"{root}: expected bundles of {' or '.join(generations)}, found none")
@@ -126,13 +125,25 @@ def check_pins(settings: Settings, models: Models) -> None:
                 )
 
 
-def check_gates(bundle: Bundle, settings: Settings) -> None:
-    """Raises BundleError for a bundle that did not pass its gates and is not allowed all the same."""
-    if bundle.failed_gates and not settings.allow_failed_gates:
-        raise BundleError(
-            f"{bundle.name} failed its gates ({', '.join(bundle.failed_gates)}); "
-            "set allow_failed_gates: true in serving.yaml to serve it all the same"
-        )
+def check_gates(bundles: Iterable[Bundle], settings: Settings) -> None:
+    """Raises ConfigError where one did not pass its gates and the settings do not allow it all the same."""
+    for bundle in bundles:
+        if bundle.failed_gates and not settings.allow_failed_gates:
+            raise ConfigError(
+                f"{bundle.name} failed its gates ({', '.join(bundle.failed_gates)}) and must not go live; pin a "
+                "version that passed (bundles: in serving.yaml), or set allow_failed_gates: true there to serve it all "
+                "the same, with a warning in every response"
+            )
+
+
+def gate_words(manifest: Manifest) -> str | None:
+    """What whoever serves a model must know of its gates; None where it passed them."""
+    name = f"{manifest.generation}/{manifest.symbol}/{manifest.version}"
+    if manifest.gates is None:
+        return f"{name} was never judged: signalserve judge {name} --bars DIR"
+    if manifest.gates.failed:
+        return f"{name} failed its gates ({', '.join(manifest.gates.failed)}): every response warns failed_gates"
+    return None
 
 
 def _answering(weights: Mapping[Generation, float]) -> list[Generation]:

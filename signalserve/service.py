@@ -25,7 +25,7 @@ from signalserve.errors import BadCandles, BadField, BadVariant, BadWeights, Fea
 from signalserve.invariants import Observation, signs_of
 from signalserve.log import event
 from signalserve.metrics import Metrics
-from signalserve.models import Model, Models, check_pins, check_settings, load_models
+from signalserve.models import Model, Models, check_gates, check_pins, check_settings, load_models
 from signalserve.request import BadRequests, SymbolSchema, Window, read_request
 from signalserve.response import ModelAnswer, encode, error_body, prediction
 from signalserve.routing import Decision, decide
@@ -132,6 +132,7 @@ class Service:
         metrics = Metrics(endpoint, {symbol: tuple(by) for symbol, by in models.items()}, variants)
 
         def check(new: Settings) -> None:
+            check_gates((model.bundle for by in models.values() for model in by.values()), new)
             check_pins(new, models)
             if endpoint == "ensemble":  # the only endpoint that routes, and the one that knows all models
                 check_settings(new, models)
@@ -403,7 +404,12 @@ def _report_models(metrics: Metrics, endpoint: Endpoint, models: Models) -> None
             skill = manifest.accuracy_over_majority
             if skill is not None:
                 metrics.skill(symbol, generation, skill)
+            metrics.gates(symbol, generation, len(model.bundle.failed_gates), judged=manifest.gates is not None)
     loaded = [model for by_generation in models.values() for model in by_generation.values()]
+    failed = {model.bundle.name: model.bundle.failed_gates for model in loaded if model.bundle.failed_gates}
+    not_judged = [model.bundle.name for model in loaded if model.bundle.manifest.gates is None]
+    if failed or not_judged:
+        event(logging.WARNING, "gates_not_passed", endpoint=endpoint, failed=failed, not_judged=not_judged)
     event(
         logging.INFO,
         "models_loaded",

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-MANIFESTS = sorted((ROOT / "model_store" / "bundles").glob("*/*/1/manifest.json"))
+MANIFESTS = sorted((ROOT / "model_store" / "bundles").glob("*/*/*/manifest.json"))
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: "/".join(path.parts[-4:-2]))

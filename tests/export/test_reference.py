@@ -203,7 +203,7 @@ def test_the_committed_readme_is_what_the_manifests_say() -> None:
 
 
 def test_what_a_committed_manifest_says_of_its_labels_follows_from_the_real_bars(real_bars: dict[str, Candles]) -> None:
-    manifest = load_bundle(COMMITTED / "v8" / "BTC-USD" / "1").manifest
+    manifest = next(m for m in reference_report.newest_manifests(COMMITTED) if m.symbol == "BTC-USD")
     candles = real_bars["BTC-USD"]
     split = split_in_time(usable(len(candles), MIN_CANDLES - WINDOW, WINDOW, manifest.labels.horizon_bars))
     band = neutral_band(candles.close, manifest.labels.horizon_bars, split.train.bars)

@@ -132,6 +132,16 @@ def test_bundles_and_their_worth_are_shown(counted: Counted):
     assert 'signalserve_model_accuracy_over_majority{generation="v8",symbol="BTC-USD"} -0.01' in text
 
 
+def test_failed_gates_are_counted_and_not_judged_is_not_passed(counted: Counted):
+    counted.metrics.gates("BTC-USD", "v8", 3, judged=True)
+    counted.metrics.gates("BTC-USD", "v6_fixed", 0, judged=False)
+    shown = generate_latest(counted.registry).decode()
+    assert 'signalserve_failed_gates{generation="v8",symbol="BTC-USD"} 3.0' in shown
+    assert 'signalserve_gates_judged{generation="v8",symbol="BTC-USD"} 1.0' in shown
+    assert 'signalserve_failed_gates{generation="v6_fixed",symbol="BTC-USD"} 0.0' in shown
+    assert 'signalserve_gates_judged{generation="v6_fixed",symbol="BTC-USD"} 0.0' in shown
+
+
 def test_in_multiprocess_mode_everything_is_at_0_too(tmp_path: Path):
     code = (
         "from signalserve.metrics import Metrics\n"

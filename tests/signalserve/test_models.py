@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from stores import BTC, ETH, as_archive, scaler_of, whole, write_model, write_settings, write_store
 
+from signalserve.bundle import load_bundle
 from signalserve.errors import BundleError, ConfigError
 from signalserve.features import COLUMNS
-from signalserve.models import check_settings, load_models
+from signalserve.models import check_gates, check_settings, gate_words, load_models
 from signalserve.service import Service
 from signalserve.settings import Settings, parse_settings
 
@@ -120,18 +121,41 @@ def test_a_pin_of_another_generation_does_not_concern_an_archive_without_it(tmp_
 # ---- gates
 
 
-def test_failed_gates_are_refused_by_their_names(tmp_path: Path):
-    write_model(tmp_path, "v8", gates=FAILED)
-    with pytest.raises(
-        BundleError, match=r"v8/BTC-USD/1 failed its gates \(accuracy, spread\).*allow_failed_gates: true"
-    ):
-        load(tmp_path)
+@pytest.mark.parametrize("endpoint", ["ensemble", "v8"])
+def test_failed_gates_are_refused_by_their_names_on_every_endpoint(tmp_path: Path, endpoint: Any):
+    write_model(write_store(tmp_path, generations=("v6_fixed",)), "v8", gates=FAILED)
+    words = (
+        r"v8/BTC-USD/1 failed its gates \(accuracy, spread\) and must not go live; pin a version that passed "
+        r".*allow_failed_gates: true"
+    )
+    path = write_settings(tmp_path / "serving.yaml")
+    with pytest.raises(ConfigError, match=words):
+        Service.load(tmp_path, endpoint, settings_path=path, engine="torch", device="cpu")
+
+
+def test_an_endpoint_without_the_failed_model_loads(tmp_path: Path):
+    write_model(write_store(tmp_path, generations=("v6_fixed",)), "v8", gates=FAILED)
+    path = write_settings(tmp_path / "serving.yaml")
+    service = Service.load(tmp_path, "v6_fixed", settings_path=path, engine="torch", device="cpu")
+    assert set(service.models[BTC]) == {"v6_fixed"}
+
+
+def test_a_bundle_that_nobody_judged_is_served(tmp_path: Path):
+    check_gates([load_bundle(write_model(tmp_path, "v8"))], Settings())
 
 
 def test_failed_gates_may_be_allowed(tmp_path: Path):
-    write_model(tmp_path, "v8", gates=FAILED)
-    models, _ = load(tmp_path, settings=Settings(allow_failed_gates=True))
-    assert models[BTC]["v8"].bundle.failed_gates == ("accuracy", "spread")
+    check_gates([load_bundle(write_model(tmp_path, "v8", gates=FAILED))], Settings(allow_failed_gates=True))
+
+
+def test_who_serves_a_model_is_told_what_its_gates_say(tmp_path: Path):
+    gates = {"1": None, "2": FAILED, "3": {**FAILED, "failed": []}}
+    manifests = [load_bundle(write_model(tmp_path, "v8", version=v, gates=g)).manifest for v, g in gates.items()]
+    assert [gate_words(manifest) for manifest in manifests] == [
+        "v8/BTC-USD/1 was never judged: signalserve judge v8/BTC-USD/1 --bars DIR",
+        "v8/BTC-USD/2 failed its gates (accuracy, spread): every response warns failed_gates",
+        None,
+    ]
 
 
 # ---- settings that ask for what is not there

@@ -500,10 +500,57 @@ def test_a_tie_at_the_clamp_is_a_warning(open_desk: Open, tmp_path: Path):
     assert answer["probabilities"]["DOWN"] == answer["probabilities"]["UP"]
 
 
-def test_failed_gates_that_are_allowed_are_a_warning(open_desk: Open, tmp_path: Path):
-    write_store(tmp_path, (BTC,), gates={"passed": [], "failed": ["accuracy"], "report": {}})
+FAILED = {"passed": ["finite"], "failed": ["accuracy", "balance"], "report": {}}
+
+
+@pytest.mark.parametrize("body", [request_body(), request_body(variant="v8"), request_body(weights={"v8": 1.0})])
+def test_failed_gates_that_are_allowed_are_a_warning_in_every_answer(open_desk: Open, tmp_path: Path, body: Any):
+    write_store(tmp_path, (BTC,), gates=FAILED)
     desk = open_desk(root=tmp_path, settings={"allow_failed_gates": True})
+    assert "failed_gates" in desk.ask(body)["warnings"]
+    assert desk.count("warnings_total", symbol=BTC, kind="failed_gates") == 1
+
+
+def test_only_answers_of_the_failed_model_warn(open_desk: Open, tmp_path: Path):
+    write_model(write_store(tmp_path, (BTC,), ("v6_fixed",)), "v8", gates=FAILED)
+    desk = open_desk(root=tmp_path, settings={"allow_failed_gates": True})
+    assert desk.ask(request_body())["warnings"] == ["failed_gates"]  # one of the pool
+    assert desk.ask(request_body(variant="v6_fixed"))["warnings"] == []
+
+
+def test_failed_and_unjudged_gates_are_shown_and_logged(
+    open_desk: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    write_model(write_store(tmp_path, (BTC,), ("v6_fixed",)), "v8", gates=FAILED)
+    desk = open_desk(root=tmp_path, settings={"allow_failed_gates": True})
+    shown = generate_latest(desk.registry).decode()
+    for name, v6_fixed, v8 in (("failed_gates", 0, 2), ("gates_judged", 0, 1)):
+        assert f'signalserve_{name}{{generation="v6_fixed",symbol="BTC-USD"}} {v6_fixed}.0' in shown
+        assert f'signalserve_{name}{{generation="v8",symbol="BTC-USD"}} {v8}.0' in shown
+    [logged] = [record.fields for record in caplog.records if record.message == "gates_not_passed"]  # type: ignore[attr-defined]
+    assert logged["failed"] == {"v8/BTC-USD/1": ("accuracy", "balance")}
+    assert logged["not_judged"] == ["v6_fixed/BTC-USD/1"]
+
+
+def test_a_settings_file_that_no_longer_allows_what_is_served_changes_nothing_and_shows(
+    open_desk: Open, tmp_path: Path
+):
+    write_store(tmp_path, (BTC,), gates=FAILED)
+    desk = open_desk(root=tmp_path, settings={"allow_failed_gates": True})
+    write_settings(desk.settings_path, {"allow_failed_gates": False})
+    look_twice(desk)
     assert desk.ask(request_body())["warnings"] == ["failed_gates"]
+    assert desk.count("config_valid") == 0
+    assert "failed its gates (accuracy, balance)" in str(desk.service._settings.error)  # type: ignore[union-attr]
+
+
+def test_a_worker_started_again_after_that_still_answers(tmp_path: Path):
+    write_store(tmp_path, (BTC,), gates=FAILED)
+    good, now = (write_settings(tmp_path / name) for name in ("last_good.yaml", "serving.yaml"))
+    write_settings(good, {"allow_failed_gates": True})
+    service = Service.load(tmp_path, "v8", settings_path=now, engine="torch", device="cpu", last_good=good)
+    [reply] = service.answer([RawRequest(json.dumps(request_body()).encode(), JSON)])
+    assert (reply.status, json.loads(reply.body)["warnings"]) == (200, ["failed_gates"])
 
 
 def test_an_invariant_breaks_at_the_third_clamped_prediction_and_heals(open_desk: Open, tmp_path: Path):
