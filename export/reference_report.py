@@ -27,9 +27,13 @@ HEADER: Final = (
 
 
 def newest_manifests(out: Path) -> list[Manifest]:
-    """Of the newest version of each bundle, by symbol, then generation."""
+    """Of the newest version of each bundle that this command's report fits, by symbol, then generation.
+
+    An imported checkpoint in the same store has none.
+    """
     manifests = (load_bundle(folder).manifest for folder in newest_bundles(out))
-    return sorted(manifests, key=lambda manifest: (manifest.symbol, manifest.generation))
+    ours = (manifest for manifest in manifests if {"temperature_fit", "nll_gain"} <= set(manifest.report))
+    return sorted(ours, key=lambda manifest: (manifest.symbol, manifest.generation))
 
 
 IN_TERMINAL: Final = frozenset(

@@ -28,11 +28,13 @@ LAGS: Final = (1, 5, 15, 60)
 def describe_stream(raw_logits: Floats, probabilities: Floats, span: Span) -> dict[str, Any]:
     """Everything `reference.json` holds; plain numbers, no NaN or infinity.
 
-    raw_logits, probabilities: (n, 3), one prediction a bar, in time order, n > BINS.  span: the bars behind them.
+    raw_logits: (n, classes that the network knows: 3, or DOWN and UP).  probabilities: (n, 3).  Both one prediction a
+    bar, in time order, n > BINS.  span: the bars behind them.  The logit of a class that it does not know is null.
     Raises ValueError for fewer or for something not finite.
     """
     n = len(probabilities)
-    if n <= BINS or raw_logits.shape != probabilities.shape or probabilities.shape[1] != len(CLASSES):
+    known = {3: CLASSES, 2: ("DOWN", "UP")}.get(raw_logits.shape[-1], ())
+    if n <= BINS or raw_logits.shape != (n, len(known)) or probabilities.shape != (n, len(CLASSES)):
         raise ValueError(
             f"expected two arrays of more than {BINS} x {len(CLASSES)}, got {raw_logits.shape}, {probabilities.shape}"
         )
@@ -48,7 +50,8 @@ def describe_stream(raw_logits: Floats, probabilities: Floats, span: Span) -> di
         "class_shares": by_class(class_shares(predicted)),
         "raw_logits": {
             "levels": list(LEVELS),
-            **{name: np.quantile(raw_logits[:, i], LEVELS).tolist() for i, name in enumerate(CLASSES)},
+            **dict.fromkeys(CLASSES),
+            **{name: np.quantile(raw_logits[:, i], LEVELS).tolist() for i, name in enumerate(known)},
             "min": float(raw_logits.min()),
             "max": float(raw_logits.max()),
         },

@@ -112,7 +112,8 @@ def temperature_interval(
     minima = _minima(grid, resample_means(losses, block, rounds, seed))  # (rounds,)
     widened = centre + widening(len(labels), block, level) * (minima - centre)
     low, high = np.quantile(widened, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(exp(max(low, log(LOWEST))), exp(min(high, log(HIGHEST))), level)
+    inside = np.clip([low, high], log(LOWEST), log(HIGHEST))
+    return Interval(exp(inside[0]), exp(inside[1]), level)
 
 
 def temperature_for_confidence(logits: Floats, clamp: float, low: float, high: float) -> float:

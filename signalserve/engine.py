@@ -26,15 +26,15 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Output:
-    """raw_logits, probabilities: each (batch, classes), float64.  finite: (batch,), False where a row is no answer."""
+    """raw_logits: (batch, classes that the network knows).  probabilities: (batch, classes).  Both float64."""
 
     raw_logits: Floats
     probabilities: Floats
 
     @property
     def finite(self) -> npt.NDArray[np.bool_]:
-        both = np.isfinite(self.raw_logits) & np.isfinite(self.probabilities)
-        return np.asarray(both.all(axis=1))
+        """(batch,), False where a row is no answer."""
+        return np.asarray(np.isfinite(self.raw_logits).all(axis=1) & np.isfinite(self.probabilities).all(axis=1))
 
 
 class Engine(abc.ABC):
