@@ -1,0 +1,123 @@
+"""`signalserve calibrate`: a bundle and bars -> the likeliest temperature, what it is worth, and a new version.
+
+The windows that the weights have not seen are cut in time: everything is fitted to the first part, and judged on the
+last. With --target-confidence the temperature is set for a mean confidence instead, and the report says what that
+costs. Nothing is overwritten: the bundle's next version takes the temperature, and must be judged anew.
+"""
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from export.options import (
+    Screen,
+    add_data,
+    add_labels,
+    add_output,
+    add_store,
+    command_line,
+    labels_of,
+    screen_of,
+    source_of,
+)
+from signalserve.errors import ConfigError
+
+if TYPE_CHECKING:  # torch and scipy only where the command runs
+    from export.recalibration import Recalibration
+    from export.series import Source
+    from signalserve.bundle import Bundle
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser("calibrate", help="fit a bundle's temperature on bars", description=__doc__)
+    parser.add_argument(
+        "bundles", nargs="+", metavar="BUNDLE", help="folder, or generation/symbol[/version] in the store"
+    )
+    add_data(parser)
+    add_labels(parser)
+    add_store(parser)
+    parser.add_argument(
+        "--fit-share",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="of the unseen windows, the first to fit to; the rest judges (default %(default)s)",
+    )
+    parser.add_argument(
+        "--target-confidence",
+        metavar="LOW:HIGH",
+        help="set T for this mean confidence, such as 0.60:0.75, instead of the likeliest",
+    )
+    parser.add_argument(
+        "--accuracy",
+        type=float,
+        default=0.68,
+        help="to find a threshold of confidence for (default %(default)s)",
+    )
+    parser.add_argument(
+        "--assume-unseen",
+        action="store_true",
+        help="these bars taught no weights, where the bundle does not say which did",
+    )
+    parser.add_argument("--out", type=Path, metavar="ROOT", help="where versions go (default MODEL_STORE/bundles)")
+    parser.add_argument("--dry-run", action="store_true", help="report only, write no version")
+    add_output(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate, write and report. Raises OperatorError for bad input, and has then written nothing."""
+    from export.recalibration import write
+    from export.recalibration_report import calibrate_report
+    from export.versions import find_bundle
+
+    target = read_target(args.target_confidence)
+    for name, share in (("--fit-share", args.fit_share), ("--accuracy", args.accuracy)):
+        if not 0 < share < 1:
+            raise ConfigError(f"{name}: expected a share between 0 and 1, got {share:g}")
+    source, screen = source_of(args), screen_of(args)
+    root = args.out or args.model_store / "bundles"
+    found = {bundle.name: bundle for bundle in (find_bundle(words, args.model_store) for words in args.bundles)}
+    done = [recalibrate(bundle, source, args, target, screen) for bundle in found.values()]
+    reports = []
+    for one in done:
+        written = "none (--dry-run)" if args.dry_run else str(write(one, root, command_line()))
+        created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        stem = "-".join(("calibrate", *one.bundle.name.split("/")))
+        reports.append((stem, calibrate_report(one, written=written, created=created)))
+    screen.reports(reports, args.reports)
+    return 0
+
+
+def read_target(words: str | None) -> tuple[float, float] | None:
+    """ "0.60:0.75" -> (0.6, 0.75). Raises ConfigError for what is no range of confidences."""
+    if words is None:
+        return None
+    try:
+        low, high = map(float, words.split(":"))
+    except ValueError:
+        low = high = 0.0
+    if not 0 < low <= high < 1:
+        raise ConfigError(f"--target-confidence: expected LOW:HIGH between 0 and 1, such as 0.60:0.75, got {words!r}")
+    return low, high
+
+
+def recalibrate(
+    bundle: "Bundle", source: "Source", args: argparse.Namespace, target: tuple[float, float] | None, screen: Screen
+) -> "Recalibration":
+    from export.recalibration import Recalibration, evaluate, fit, predict, split
+    from export.series import read_series
+    from signalserve.bundle import sha256_of
+
+    manifest = bundle.manifest
+    taught, old = labels_of(args, manifest), manifest.calibration
+    series = read_series(source, manifest.symbol, manifest.columns, manifest.interval_ms)
+    parts = split(series, manifest, taught, args.fit_share, assume_unseen=args.assume_unseen)
+    with screen.progress(bundle.name, sum(map(len, parts))) as advance:
+        calibration, test = predict(bundle, series, taught, parts, advance)
+    horizon = taught.horizon_bars
+    fitted = fit(calibration, old.clamp, horizon, accuracy=args.accuracy, target=target)
+    evaluation = evaluate(test, fitted, old.clamp, horizon, old.temperature)
+    data = {"file": series.path.name, "sha256": sha256_of(series.path)}
+    return Recalibration(bundle, taught, data, calibration, test, fitted, evaluation)

@@ -1,0 +1,375 @@
+"""A bundle and bars that its weights have not seen -> another temperature, and what that is worth.
+
+    split      the unseen windows, cut in time: calibration part, embargo, test part
+    predict    both parts' logits and labels: two Samples
+    fit        calibration part -> Fitted: the temperature, its interval, a threshold for a wished-for accuracy
+    evaluate   test part -> Evaluation: how good these are, and other temperatures beside them
+    write      a new version of the bundle
+
+`fit` never sees the test part, and every quality that is reported comes from `evaluate`, which fits nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bootstrap import Interval, mean_interval
+from export.dependence import effective_labels, require_labels
+from export.forward import Progress, forward
+from export.quality import fit_targets, judged_on, probabilities_of, report_of
+from export.reference_stream import describe_stream
+from export.scores import (
+    ReliabilityBin,
+    Scores,
+    class_shares,
+    log_losses,
+    null_calibration_error,
+    reliability,
+    score,
+)
+from export.selective import SMALLEST, Threshold, at_threshold, threshold_for
+from export.series import Series
+from export.split import Part, cut
+from export.temperature import (
+    HIGHEST,
+    LOWEST,
+    TemperatureFit,
+    fit_temperature,
+    temperature_for_confidence,
+    temperature_interval,
+)
+from export.unseen import overlaps, unseen
+from export.versions import revise
+from signalserve.bundle import Bundle, CalibrationValues, Manifest, Span, Spans
+from signalserve.bundle import Labels as Taught
+from signalserve.candles import iso
+from signalserve.errors import DataError
+from signalserve.pipeline import Calibration
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+
+GRID: Final = (1.0, 2.0, 3.0, 5.0, 7.0, 8.0, 10.0)
+"""Temperatures to compare with: those that the models' owners have set by hand, and what lies between."""
+
+ACTED_ON: Final = (0.75, 0.9)
+"""Confidences: the bot trades from the first, the gates look at the second."""
+
+PERFECT: Final = 0.95
+"""The share of perfectly calibrated models whose calibration error on as many labels would stay below the limit."""
+
+CURVE_POINTS: Final = 100
+COVERAGES: Final = np.geomspace(1, 0.001, 40)
+"""Where the risk-coverage curve is drawn; closer where few predictions are left, and the accuracy moves most."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One part's predictions, one a bar, in time order.
+
+    model: its name, for messages.  span: the bars behind them.  raw_logits: (m, classes known).  labels: (m,), 0 … 2.
+    """
+
+    model: str
+    span: Span
+    raw_logits: Floats
+    labels: Labels
+
+    @property
+    def judged(self) -> "Sample":
+        """The predictions that can be judged: of a model that knows only DOWN and UP, those where one of them came."""
+        chosen = judged_on(self.raw_logits, self.labels)
+        return Sample(self.model, self.span, self.raw_logits[chosen], self.labels[chosen])
+
+
+@dataclass(frozen=True)
+class Target:
+    """A temperature set for a wished-for mean confidence of low … high, on the calibration part."""
+
+    low: float
+    high: float
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the calibration part says.
+
+    interval: of the likeliest temperature.  effective_labels: independent ones that the labels are worth.
+    class_shares: (3,), the forecast that a model has to beat.  threshold: from which on `accuracy` is reached, in
+    confidence at `temperature`; None where none does.  curve_nll: nats, at the temperatures of `curve`.
+    """
+
+    fit: TemperatureFit
+    interval: Interval
+    effective_labels: float
+    target: Target | None
+    class_shares: Floats
+    accuracy: float
+    threshold: Threshold | None
+    curve: Floats
+    curve_nll: Floats
+
+    @property
+    def temperature(self) -> float:
+        """The one that the new version takes."""
+        return self.target.temperature if self.target else self.fit.temperature
+
+    @property
+    def method(self) -> str:
+        """For the manifest."""
+        return f"target mean confidence {self.target.low:.2f}:{self.target.high:.2f}" if self.target else "nll"
+
+
+@dataclass(frozen=True)
+class AtTemperature:
+    """What the test part shows at one temperature.
+
+    calibration_error_limit: what PERFECT of all perfectly calibrated models with these confidences would stay below.
+    acted_on: one for each of ACTED_ON.  confidence: (n,).
+    """
+
+    temperature: float
+    scores: Scores
+    calibration_error_limit: float
+    acted_on: tuple[Threshold, ...]
+    reliability: list[ReliabilityBin]
+    confidence: Floats
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether chance explains its calibration error."""
+        return self.scores.calibration_error <= self.calibration_error_limit
+
+
+@dataclass(frozen=True)
+class Gain:
+    """By how much the forecasts' NLL is better than that of always forecasting the same class shares.
+
+    baseline_nll: of the latter.  mean, interval: of the difference, above 0 where the forecasts are better.  All nats.
+    """
+
+    baseline_nll: float
+    mean: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the test part says of what was fitted.
+
+    at: by ascending temperature: GRID, the likeliest, the bundle's so far, the target's.  gain: of the new
+    temperature, over the calibration part's class shares.  gain_in_hindsight: over the test part's own, the best of
+    all forecasts that know nothing of a window: what is left is knowledge, not luck with the shares.  threshold: what
+    comes of Fitted.threshold here.  coverage: the risk-coverage curve at the new temperature, from all predictions to
+    few.  curve_nll: nats, at the temperatures of Fitted.curve.
+    """
+
+    at: list[AtTemperature]
+    gain: Gain
+    gain_in_hindsight: Gain
+    threshold: Threshold | None
+    coverage: list[Threshold]
+    curve_nll: Floats
+
+    def at_temperature(self, temperature: float) -> AtTemperature:
+        return next(found for found in self.at if found.temperature == temperature)
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """All of it. data: the file of bars, by name and sha256."""
+
+    bundle: Bundle
+    taught: Taught
+    data: Mapping[str, str]
+    calibration: Sample
+    test: Sample
+    fitted: Fitted
+    evaluation: Evaluation
+
+    @property
+    def was_fitted_on_test(self) -> bool:
+        """Whether the bundle's temperature so far has seen the test part, which then flatters it."""
+        return overlaps(self.bundle.manifest.spans.calibration, self.test.span)
+
+
+def split(
+    series: Series, manifest: Manifest, taught: Taught, share: float, *, assume_unseen: bool = False
+) -> tuple[Part, Part]:
+    """The windows that the weights have not seen: the first `share` to fit to, and after an embargo those to judge on.
+
+    share: above 0, below 1.  assume_unseen: as for `unseen`.
+    Raises DataError as `unseen` does, and where a side would be empty or the first too small to fit anything.
+    """
+    part = unseen(series, manifest, taught.horizon_bars, by_calibration_too=False, assume_unseen=assume_unseen)
+    try:
+        calibration, test = cut(part, share)
+    except ValueError as error:
+        raise DataError(f"{series.path}: {error}; give more bars, or another --fit-share") from None
+    labels = series.labels(taught.horizon_bars, taught.neutral_band)[calibration.ends]
+    known = np.empty((len(labels), 3 if manifest.knows_neutral else 2))
+    _require(labels[judged_on(known, labels)], taught.horizon_bars, f"{manifest.generation} of {manifest.symbol}")
+    return calibration, test
+
+
+def predict(
+    bundle: Bundle, series: Series, taught: Taught, parts: tuple[Part, Part], progress: Progress | None = None
+) -> tuple[Sample, Sample]:
+    """Both parts' logits and labels. Raises DataError where the network gives NaN or infinity."""
+    labels = series.labels(taught.horizon_bars, taught.neutral_band)
+    calibration, test = parts
+    ends = np.concatenate([calibration.ends, test.ends])
+    raw_logits = forward(bundle, series.rows, ends, progress=progress).raw_logits
+    bad: npt.NDArray[np.bool_] = np.logical_not(np.isfinite(raw_logits).all(axis=1))
+    if bad.any():
+        raise DataError(
+            f"{bundle.name}: expected finite logits, got NaN or infinity in {bad.sum():,} of {len(bad):,} windows, the "
+            f"first at {iso(series.times()[ends[bad.argmax()]])}; run signalserve diagnose on it"
+        )
+    return (
+        Sample(bundle.name, series.span_of(calibration), raw_logits[: len(calibration)], labels[calibration.ends]),
+        Sample(bundle.name, series.span_of(test), raw_logits[len(calibration) :], labels[test.ends]),
+    )
+
+
+def fit(
+    calibration: Sample, clamp: float, horizon: int, *, accuracy: float, target: tuple[float, float] | None = None
+) -> Fitted:
+    """Everything that is learned, from the calibration part alone.
+
+    clamp: of the logits.  horizon: bars that a label looks ahead.  accuracy: wished for, 0 … 1.  target: the mean
+    confidence to set the temperature for instead, low and high, 0 … 1.
+    Raises DataError for too few labels, for logits that no temperature changes, with the optimiser's reason where it
+    fails, and for a target out of reach.
+    """
+    judged = calibration.judged
+    _require(judged.labels, horizon, calibration.model)
+    if not np.ptp(judged.raw_logits.clip(-clamp, clamp), axis=1).any():
+        raise DataError(
+            f"{calibration.model}: expected logits that differ between the classes, got the same for all of them in "
+            "every window, which no temperature changes; run signalserve diagnose on it"
+        )
+    targets = fit_targets(judged.raw_logits, judged.labels)
+    try:
+        found = fit_temperature(judged.raw_logits, targets, clamp)
+        interval = temperature_interval(judged.raw_logits, targets, clamp, horizon)
+    except RuntimeError as error:
+        raise DataError(f"{calibration.model}: {error}; run signalserve diagnose on it, or give other bars") from None
+    set_for = target and Target(*target, temperature_for_confidence(judged.raw_logits, clamp, *target))
+    temperature = set_for.temperature if set_for else found.temperature
+    confidence, hits = _confidence_and_hits(judged, Calibration(clamp, temperature))
+    curve = np.geomspace(
+        max(LOWEST, min(0.5, interval.low / 2)), min(HIGHEST, max(20, 2 * interval.high)), CURVE_POINTS
+    )
+    return Fitted(
+        fit=found,
+        interval=interval,
+        effective_labels=effective_labels(judged.labels, horizon),
+        target=set_for,
+        class_shares=class_shares(judged.labels),
+        accuracy=accuracy,
+        threshold=threshold_for(confidence, hits, accuracy, horizon),
+        curve=curve,
+        curve_nll=_nll_at(judged, clamp, curve),
+    )
+
+
+def evaluate(test: Sample, fitted: Fitted, clamp: float, horizon: int, old_temperature: float) -> Evaluation:
+    """What the fitted values are worth on the test part, beside GRID and the temperature so far.
+
+    Raises DataError for a part too short for an interval.
+    """
+    judged = test.judged
+    new = Calibration(clamp, fitted.temperature)
+    gain = _gain(judged, new, fitted.class_shares, horizon)
+    confidence, hits = _confidence_and_hits(judged, new)
+    chosen = fitted.threshold
+    temperatures = sorted({*GRID, fitted.fit.temperature, fitted.temperature, old_temperature})
+    return Evaluation(
+        at=[_at(judged, Calibration(clamp, temperature), horizon) for temperature in temperatures],
+        gain=gain,
+        gain_in_hindsight=_gain(judged, new, class_shares(judged.labels), horizon),
+        threshold=at_threshold(confidence, hits, chosen.threshold, horizon) if chosen else None,
+        coverage=_coverage(confidence, hits, horizon),
+        curve_nll=_nll_at(judged, clamp, fitted.curve),
+    )
+
+
+def write(done: Recalibration, root: Path, command: str) -> Path:
+    """Write the bundle's next version under root with the new temperature; returns its folder.
+
+    Its report and its reference stream are the test part's.  Raises BundleError, and leaves nothing half-written.
+    """
+    old, fitted, test = done.bundle.manifest, done.fitted, done.test
+    new = CalibrationValues(clamp=old.calibration.clamp, temperature=fitted.temperature, method=fitted.method)
+    calibration = Calibration(new.clamp, new.temperature)
+    report = {
+        **report_of(test.raw_logits, calibration, test.labels, done.calibration.labels, done.taught.horizon_bars),
+        "temperature_fit": {
+            **asdict(fitted.fit),
+            "interval": asdict(fitted.interval),
+            "effective_labels": fitted.effective_labels,
+            "data": dict(done.data),
+        },
+    }
+    return revise(
+        done.bundle,
+        root,
+        command=command,
+        reference=describe_stream(test.raw_logits, probabilities_of(test.raw_logits, calibration), test.span),
+        labels=done.taught,
+        calibration=new,
+        spans=Spans(train=old.spans.train, calibration=done.calibration.span, test=test.span),
+        report=report,
+    )
+
+
+def _require(labels: Labels, horizon: int, model: str) -> None:
+    require_labels(labels, horizon, f"fit a temperature to {model}")
+
+
+def _confidence_and_hits(sample: Sample, calibration: Calibration) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    probabilities = probabilities_of(sample.raw_logits, calibration)  # (n, 3)
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == sample.labels
+
+
+def _gain(sample: Sample, calibration: Calibration, shares: Floats, horizon: int) -> Gain:
+    baseline = log_losses(np.broadcast_to(shares, (len(sample.labels), 3)), sample.labels)  # (n,)
+    gains = baseline - log_losses(probabilities_of(sample.raw_logits, calibration), sample.labels)
+    return Gain(float(baseline.mean()), float(gains.mean()), mean_interval(gains, horizon))
+
+
+def _nll_at(sample: Sample, clamp: float, temperatures: Floats) -> Floats:
+    """Mean negative log-likelihood at each temperature, nats, (m,)."""
+    forecasts = (probabilities_of(sample.raw_logits, Calibration(clamp, float(t))) for t in temperatures)
+    return np.array([log_losses(forecast, sample.labels).mean() for forecast in forecasts])
+
+
+def _at(sample: Sample, calibration: Calibration, horizon: int) -> AtTemperature:
+    confidence, hits = _confidence_and_hits(sample, calibration)
+    return AtTemperature(
+        temperature=calibration.temperature,
+        scores=score(probabilities_of(sample.raw_logits, calibration), sample.labels, horizon),
+        calibration_error_limit=_null_limit(confidence, horizon),
+        acted_on=tuple(at_threshold(confidence, hits, limit, horizon) for limit in ACTED_ON),
+        reliability=reliability(confidence, hits, horizon),
+        confidence=confidence,
+    )
+
+
+def _null_limit(confidence: Floats, horizon: int, rounds: int = 200) -> float:
+    """The PERFECT quantile of the distribution whose mean is `null_calibration_error`."""
+    errors = [null_calibration_error(confidence, horizon, rounds=1, seed=seed) for seed in range(rounds)]
+    return float(np.quantile(errors, PERFECT))
+
+
+def _coverage(confidence: Floats, hits: npt.NDArray[np.bool_], horizon: int) -> list[Threshold]:
+    """The risk-coverage curve near COVERAGES, as far as SMALLEST effective predictions are left."""
+    thresholds = np.unique(np.quantile(confidence, 1 - COVERAGES, method="higher"))  # ascending: the first keeps all
+    points = [at_threshold(confidence, hits, float(threshold), horizon) for threshold in thresholds]
+    return [point for i, point in enumerate(points) if i == 0 or point.effective_n >= SMALLEST]

@@ -1,0 +1,224 @@
+"""`signalserve calibrate` from files to a new version: what it writes, what it prints, what it refuses."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from stores import BTC, candles, write_model
+
+from export.report.model import read_report
+from export.versions import revise
+from signalserve.bundle import Bundle, find_bundles, load_bundle
+from signalserve.candles import FIELDS, Candles, last, to_rows
+from signalserve.commands.main import main
+from signalserve.features import COLUMNS, compute_features
+from signalserve.network import LstmConfig, architecture_of
+
+NEXT_BAR = {"horizon_bars": 1, "neutral_band": 1e-4}
+NO_SPANS = {"train": None, "calibration": None, "test": None}
+TAUGHT_LATER = {"start": "2025-11-01T00:00:00Z", "end": "2025-11-25T00:00:00Z"}
+
+
+def write_bars(folder: Path, bars: Candles) -> Path:
+    folder.mkdir(exist_ok=True)
+    with (folder / f"{BTC}.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([FIELDS, *to_rows(bars)])
+    return folder
+
+
+def write_features(folder: Path, bars: Candles, dropped: str = "") -> Path:
+    """Settled rows only, as their owners keep them."""
+    folder.mkdir()
+    columns = {"timestamp": bars.timestamp_ms, "close": bars.close}
+    columns |= dict(zip(COLUMNS, compute_features(bars).T, strict=True))
+    table = pa.table({name: values[1000:] for name, values in columns.items() if name != dropped})
+    pq.write_table(table, folder / "BTC_features.parquet")
+    return folder
+
+
+def two_classes(store: Path) -> Path:
+    """A version of the store's model that knows only DOWN and UP; returns its folder."""
+    bundle = load_bundle(store / "bundles" / "v8" / BTC / "1")
+    config = LstmConfig(len(COLUMNS), 4, 1, attention=True, outputs=1)
+    manifest = bundle.manifest.model_copy(update={"architecture": architecture_of(config)})
+    weights = {**bundle.weights, "head.weight": bundle.weights["head.weight"][:1], "head.bias": np.zeros(1, np.float32)}
+    return revise(replace(bundle, manifest=manifest, weights=weights), store / "bundles", command="test")
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bars(tmp_path_factory.mktemp("bars"), candles(BTC, 3500))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    write_model(tmp_path / "store", hidden=4, layers=1, labels=NEXT_BAR)
+    return tmp_path / "store"
+
+
+def calibrate(store: Path, *words: object) -> int:
+    where = ["--model-store", store, "--reports", store.parent / "reports"]
+    return main(["calibrate", *map(str, [*words, *where])])
+
+
+def versions(store: Path) -> list[str]:
+    return ["/".join(path.parts[-3:]) for path in find_bundles(store / "bundles")]
+
+
+def newest(store: Path) -> Bundle:
+    return load_bundle(list(find_bundles(store / "bundles"))[-1])
+
+
+def test_the_next_version_takes_the_temperature_and_its_evidence(store: Path, bars: Path) -> None:
+    old_folder = store / "bundles" / "v8" / BTC / "1"
+    before = {path.name: path.read_bytes() for path in old_folder.iterdir()}
+    assert calibrate(store, f"v8/{BTC}", "--bars", bars) == 0
+    assert {path.name: path.read_bytes() for path in old_folder.iterdir()} == before
+    old, new = load_bundle(old_folder).manifest, newest(store)
+    manifest, report = new.manifest, new.manifest.report
+    assert (new.name, manifest.calibration.method, manifest.gates) == (f"v8/{BTC}/2", "nll", None)
+    assert manifest.calibration.temperature == report["temperature_fit"]["temperature"] != old.calibration.temperature
+    assert manifest.spans.train == old.spans.train
+    assert manifest.spans.calibration.end < manifest.spans.test.start
+    assert report["n"] == new.reference["n"] == manifest.spans.test.bars - 60
+    assert new.reference["span"] == manifest.spans.test.model_dump()
+    assert new.reference["confidence"]["mean"] == pytest.approx(report["mean_confidence"])
+    assert report["temperature_fit"]["effective_labels"] >= 1000
+    assert manifest.provenance["history"][-1]["made_from"]["version"] == "1"
+    page = read_report(store.parent / "reports" / f"calibrate-v8-{BTC}-1.json")
+    assert page.facts["New version"] == str(new.path)
+    assert page.verdict.sentence in (store.parent / "reports" / f"calibrate-v8-{BTC}-1.html").read_text()
+
+
+def test_json_stands_alone_and_is_what_was_written(store: Path, bars: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    elsewhere = store.parent / "elsewhere"
+    wish = ["--target-confidence", "0.60:0.75", "--out", elsewhere]
+    assert calibrate(store, f"v8/{BTC}", "--bars", bars, "--json", *wish) == 0
+    printed = json.loads(capsys.readouterr().out)
+    [folder] = find_bundles(elsewhere)
+    written = load_bundle(folder).manifest.calibration
+    assert (printed["command"], printed["figures"]["temperature"]) == ("calibrate", written.temperature)
+    assert written.method == "target mean confidence 0.60:0.75"
+    assert versions(store) == [f"v8/{BTC}/1"]
+
+
+def test_several_models_are_reported_one_by_one_and_a_dry_run_writes_no_version(
+    store: Path, bars: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(store, "v6_fixed", hidden=4, layers=1, labels=NEXT_BAR)
+    folder = store / "bundles" / "v8" / BTC / "1"  # the same as v8/BTC-USD, once more
+    assert calibrate(store, f"v8/{BTC}", f"v6_fixed/{BTC}", folder, "--bars", bars, "--json", "--dry-run") == 0
+    reports = json.loads(capsys.readouterr().out)
+    assert [report["subject"] for report in reports] == [f"v8/{BTC}/1", f"v6_fixed/{BTC}/1"]
+    assert {report["facts"]["New version"] for report in reports} == {"none (--dry-run)"}
+    assert versions(store) == [f"v6_fixed/{BTC}/1", f"v8/{BTC}/1"]
+
+
+def test_a_model_of_unknown_labels_and_bars_takes_what_the_caller_vouches_for(store: Path, tmp_path: Path) -> None:
+    write_model(store, "v7", hidden=4, layers=1, labels=None, spans=NO_SPANS)
+    features = write_features(tmp_path / "features", candles(BTC, 3500))
+    vouched = ["--horizon", 1, "--band", 1e-4, "--assume-unseen"]
+    assert calibrate(store, f"v7/{BTC}", "--features", features, *vouched) == 0
+    manifest = load_bundle(store / "bundles" / "v7" / BTC / "2").manifest
+    assert manifest.labels.model_dump() == NEXT_BAR
+    assert manifest.spans.train is None
+    assert manifest.spans.test is not None
+
+
+def test_a_model_of_two_classes_is_judged_where_one_of_them_came(store: Path, bars: Path) -> None:
+    assert calibrate(store, two_classes(store), "--bars", bars, "--accuracy", 0.5, "--fit-share", 0.7) == 0
+    new = newest(store)
+    assert new.manifest.report["base_rates"]["NEUTRAL"] == 0
+    assert new.manifest.report["n"] < new.reference["n"] == new.manifest.spans.test.bars - 60
+
+
+def test_real_bars_give_a_version_too(store: Path, tmp_path: Path, real_bars: dict[str, Candles]) -> None:
+    shutil.rmtree(store)
+    write_model(store, hidden=4, layers=1)
+    some = write_bars(tmp_path / "some", last(real_bars[BTC], 13_000))
+    assert calibrate(store, f"v8/{BTC}", "--bars", some, "--fit-share", 0.85) == 0
+    fit = newest(store).manifest.report["temperature_fit"]
+    assert 1000 <= fit["effective_labels"] < fit["n"] / 5  # labels 15 bars ahead overlap
+
+
+# ---- what is refused
+
+
+BAD_WORDS = [
+    (["--target-confidence", "0.75"], "--target-confidence: expected LOW:HIGH between 0 and 1, such as 0.60:0.75"),
+    (["--target-confidence", "0.8:0.6"], "--target-confidence: expected LOW:HIGH"),
+    (["--target-confidence", "0.1:0.2"], "expected a temperature with a mean confidence of 0.15, got none"),
+    (["--fit-share", "1"], "--fit-share: expected a share between 0 and 1, got 1"),
+    (["--accuracy", "68"], "--accuracy: expected a share between 0 and 1, got 68"),
+    (["--horizon", "15"], "was taught 1 bars ahead"),
+    (["--fit-share", "0.3"], "expected at least 1,000 effective labels to fit a temperature to v8 of BTC-USD, got 7"),
+    (["--fit-share", "0.99"], "give more bars, or another --fit-share"),
+    (["v9/BTC-USD"], "v9/BTC-USD: expected a bundle's folder, or one of v8/BTC-USD/1"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), BAD_WORDS)
+def test_bad_words_are_refused_in_a_sentence(
+    store: Path, bars: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    check_refusal(store, capsys, told, f"v8/{BTC}", *words, "--bars", bars)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"spans": NO_SPANS}, "does not say which bars it was trained on"),
+        ({"spans": {**NO_SPANS, "train": TAUGHT_LATER}}, "the model has seen bars up to 2025-11-25T00:00:00Z"),
+        ({"labels": None}, "does not say what it was taught: pass --horizon BARS and --band SHARE"),
+        ({"interval_ms": 300_000}, "300"),
+        ({"columns": ["feature_0", "feature_1"]}, "pass a folder of ready features with --features"),
+    ],
+)
+def test_a_model_that_these_bars_cannot_judge_is_refused(
+    store: Path, bars: Path, capsys: pytest.CaptureFixture[str], fields: dict[str, Any], told: str
+) -> None:
+    shutil.rmtree(store)
+    write_model(store, hidden=4, layers=1, **{"labels": NEXT_BAR, **fields})
+    check_refusal(store, capsys, told, f"v8/{BTC}", "--bars", bars)
+
+
+def test_bars_with_a_gap_are_refused(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = candles(BTC, 3500)
+    kept = np.delete(np.arange(3500), 2000)
+    gap = Candles(*(getattr(whole, name)[kept] for name in FIELDS))
+    check_refusal(store, capsys, "2000", f"v8/{BTC}", "--bars", write_bars(tmp_path / "gap", gap))
+
+
+@pytest.mark.parametrize(("dropped", "told"), [("timestamp", "add `timestamp`"), ("close", "add `close`")])
+def test_features_without_times_or_closes_are_refused(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], dropped: str, told: str
+) -> None:
+    folder = write_features(tmp_path / "features", candles(BTC, 3500), dropped)
+    check_refusal(store, capsys, told, f"v8/{BTC}", "--features", folder)
+
+
+def test_one_refusal_leaves_all_models_as_they_were(
+    store: Path, bars: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(store, "v8", "ETH-USD", hidden=4, layers=1, labels=NEXT_BAR)
+    check_refusal(store, capsys, "expected a file of bars of ETH-USD", f"v8/{BTC}", "v8/ETH-USD", "--bars", bars)
+
+
+def check_refusal(store: Path, capsys: pytest.CaptureFixture[str], told: str, *words: object) -> None:
+    """Exit code 2, one sentence, nothing written."""
+    before = versions(store)
+    assert calibrate(store, *words, "--json") == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    [line] = [line for line in printed.err.splitlines() if line.startswith("signalserve: ")]
+    assert told in line
+    assert "Traceback" not in printed.err
+    assert versions(store) == before
+    assert not (store.parent / "reports").exists()
