@@ -103,7 +103,7 @@ COPY --from=project /image /
 # The archives are made here, of this image's own versions: at run time the model store is read-only, and `serve` finds
 # them up to date. Pinning another bundle version in serving.yaml therefore needs a new image.
 RUN pip install --no-cache-dir --no-index --no-deps /wheels/*.whl \
-    && signalserve archives --settings /config/serving.yaml
+    && signalserve pack --settings /config/serving.yaml
 USER 10001:10001
 CMD ["serve", "--host", "0.0.0.0", "--settings", "/config/serving.yaml", "--device", "cpu"]
 
@@ -114,7 +114,7 @@ COPY --from=libraries-gpu /opt/venv /opt/venv
 COPY --from=project /wheels /wheels
 COPY --from=project /image /
 RUN pip install --no-cache-dir --no-index --no-deps /wheels/*.whl \
-    && signalserve archives --settings /config/serving.yaml
+    && signalserve pack --settings /config/serving.yaml
 USER 10001:10001
 # not auto: a container without its GPU ends, instead of answering from the CPU
 CMD ["serve", "--host", "0.0.0.0", "--settings", "/config/serving.yaml", "--device", "cuda:0"]

@@ -36,7 +36,7 @@ types: $(VENV)/.dev ## mypy --strict
 	@$(BIN)/mypy
 
 archives: $(VENV)/.serve-$(EXTRA) ## build TorchServe's archives from model_store/bundles
-	@$(BIN)/signalserve archives
+	@$(BIN)/signalserve pack
 
 reference: $(VENV)/.serve-$(EXTRA) ## train the reference models (BARS=folder of candles)
 	@$(BIN)/signalserve reference --bars $(BARS)

@@ -1,51 +1,40 @@
-"""`signalserve archives`: the committed bundles -> the archives that TorchServe serves, one for each endpoint.
+"""The bundles in a model store -> the archives that TorchServe serves, one for each endpoint.
 
 An archive holds its handler, the bundles in force (all symbols) and each one's ONNX file. They are built
-anew when anything they are made from has changed, which `model_store/archives.json` tells by hash.
+anew when anything they are made from has changed, which `model_store/archives.json` tells by hash. The same bundles
+give the same bytes, wherever and whenever they are packed.
 """
 
-import argparse
 import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 import signalserve
 from signalserve.bundle import ARCHIVES_INDEX, Bundle, load_bundle, newest_bundles, sha256_of
 from signalserve.errors import BundleError
-from signalserve.settings import GENERATIONS, Settings, load_settings
+from signalserve.settings import GENERATIONS, Settings
 from signalserve.watched import keep_text
 
 HANDLERS = Path(__file__).resolve().parent.parent / "handlers"
 ENDPOINTS = {"v6_fixed": ("v6_fixed",), "v8": ("v8",), "ensemble": GENERATIONS}
 
+EARLIEST: Final = (1980, 1, 1, 0, 0, 0)
+"""The first time that a zip file can hold: a date that means none."""
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = subparsers.add_parser("archives", help="build TorchServe's archives from the bundles", description=__doc__)
-    add_options(parser)
-    parser.add_argument("--force", action="store_true", help="build even if nothing has changed")
-    parser.set_defaults(run=run)
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that `signalserve serve` shares."""
-    parser.add_argument(
-        "--model-store", type=Path, default=Path("model_store"), help="folder with bundles/ (default %(default)s)"
-    )
-    parser.add_argument("--settings", type=Path, default=Path("serving.yaml"), help="the toggles (default %(default)s)")
+Progress = Callable[[int], object]
+"""Told how many bundles have just been exported."""
 
 
-def run(args: argparse.Namespace) -> int:
-    settings = load_settings(args.settings)
-    built = build_if_stale(args.model_store, settings, force=args.force)
-    names = ", ".join(f"{endpoint}.mar" for endpoint in ENDPOINTS)
-    print(f"{'built' if built else 'up to date'}: {names} in {args.model_store}")
-    return 0
+def _unheard(_: int) -> None:
+    """The progress that nobody asked for."""
 
 
 def build_if_stale(store: Path, settings: Settings, *, force: bool = False) -> bool:
@@ -57,13 +46,17 @@ def build_if_stale(store: Path, settings: Settings, *, force: bool = False) -> b
 
 
 def load_in_force(store: Path, settings: Settings) -> list[Bundle]:
-    """The bundles that the archives are to hold, verified. Raises BundleError."""
-    bundles = [load_bundle(folder) for folder in newest_bundles(store / "bundles", settings.bundles)]
+    """The bundles that the archives are to hold, verified. Raises BundleError.
+
+    Generations without an endpoint, such as an imported v7, may lie in the same store; they are not even read.
+    """
+    folders = newest_bundles(store / "bundles", settings.bundles)
+    bundles = [load_bundle(folder) for folder in folders if folder.parts[-3] in GENERATIONS]
     _require_every_endpoint(bundles, store)
     return bundles
 
 
-def build_from(store: Path, bundles: Sequence[Bundle], *, force: bool = False) -> bool:
+def build_from(store: Path, bundles: Sequence[Bundle], *, force: bool = False, progress: Progress = _unheard) -> bool:
     """build_if_stale, for bundles that have been read already."""
     made_from = fingerprint(bundles)
     if not force and _is_current(store, made_from):
@@ -76,14 +69,14 @@ def build_from(store: Path, bundles: Sequence[Bundle], *, force: bool = False) -
     with (store / ".building").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two starts at once: the second waits, and finds everything built
         if force or not _is_current(store, made_from):
-            _build(store, bundles, made_from)
+            _build(store, bundles, made_from, progress)
     return True
 
 
-def _build(store: Path, bundles: Sequence[Bundle], made_from: str) -> None:
+def _build(store: Path, bundles: Sequence[Bundle], made_from: str, progress: Progress) -> None:
     with tempfile.TemporaryDirectory(prefix="archives-") as folder:
         scratch = Path(folder)
-        exported = _export_all(bundles, scratch / "exported")
+        exported = _export_all(bundles, scratch / "exported", progress)
         for endpoint, generations in ENDPOINTS.items():
             chosen = [bundle for bundle in bundles if bundle.manifest.generation in generations]
             _pack(endpoint, _stage(chosen, exported, scratch / endpoint), scratch / "packed")
@@ -136,7 +129,7 @@ def _is_current(store: Path, made_from: str) -> bool:
     return isinstance(index, dict) and index.get("made_from") == made_from and index.get("archives") == hashes
 
 
-def _export_all(bundles: Sequence[Bundle], folder: Path) -> dict[str, Path]:
+def _export_all(bundles: Sequence[Bundle], folder: Path, progress: Progress) -> dict[str, Path]:
     """Each bundle's ONNX file by its name, proved on its golden window."""
     from signalserve.engine import OnnxEngine, onnx_bytes
     from signalserve.models import prove
@@ -149,6 +142,7 @@ def _export_all(bundles: Sequence[Bundle], folder: Path) -> dict[str, Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         files[bundle.name] = path
+        progress(1)
     return files
 
 
@@ -170,6 +164,7 @@ def _stage(bundles: Sequence[Bundle], exported: dict[str, Path], content: Path) 
 
 
 def _pack(endpoint: str, content: Path, folder: Path) -> None:
+    """Write folder/<endpoint>.mar."""
     from model_archiver.model_archiver_config import ModelArchiverConfig
     from model_archiver.model_packaging import generate_model_archive
 
@@ -180,6 +175,7 @@ def _pack(endpoint: str, content: Path, folder: Path) -> None:
         version="1.0",
         extra_files=str(content),
         export_path=str(folder),
+        archive_format="no-archive",  # its zip would hold the time and the disk's own order of files
     )
     before = tempfile.tempdir
     try:
@@ -188,3 +184,17 @@ def _pack(endpoint: str, content: Path, folder: Path) -> None:
             generate_model_archive(config)
     finally:
         tempfile.tempdir = before
+    manifest = folder / endpoint / "MAR-INF" / "MANIFEST.json"
+    said = json.loads(manifest.read_text())
+    del said["createdOn"]
+    manifest.write_text(json.dumps(said, indent=1, sort_keys=True) + "\n")
+    _zip(folder / endpoint, folder / f"{endpoint}.mar")
+
+
+def _zip(content: Path, path: Path) -> None:
+    """The files under a folder as a zip that depends on their names and bytes alone."""
+    with zipfile.ZipFile(path, "w") as archive:  # stored: another zlib would compress to other bytes
+        for file in sorted(path for path in content.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(file.relative_to(content).as_posix(), EARLIEST)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, file.read_bytes())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    from export.archives import add_options
+    from export.commands.pack import add_options
 
     parser = subparsers.add_parser("serve", help="start the service in the foreground", description=__doc__)
     add_options(parser)

@@ -9,7 +9,7 @@ Floats = npt.NDArray[np.float64]
 PoolMethod = Literal["linear", "log"]
 
 # below the smallest probability that a clamp of 15 leaves (e^-30), and far above where log would reach -inf
-_FLOOR = 1e-300
+FLOOR = 1e-300
 
 
 def pool(probabilities: Floats, weights: Floats, method: PoolMethod, temperature: float) -> Floats:
@@ -23,9 +23,9 @@ def pool(probabilities: Floats, weights: Floats, method: PoolMethod, temperature
     if not temperature > 0:
         raise ValueError(f"pool temperature: expected a number above 0, got {temperature}")
     if method == "linear":
-        pooled = np.log(np.maximum(np.einsum("m,mbc->bc", weights, probabilities), _FLOOR))
+        pooled = np.log(np.maximum(np.einsum("m,mbc->bc", weights, probabilities), FLOOR))
     elif method == "log":
-        pooled = np.einsum("m,mbc->bc", weights, np.log(np.maximum(probabilities, _FLOOR)))
+        pooled = np.einsum("m,mbc->bc", weights, np.log(np.maximum(probabilities, FLOOR)))
     else:
         raise ValueError(f"pool method: expected linear or log, got {method!r}")
     return _softmax(pooled, temperature)

@@ -253,7 +253,7 @@ class TestTarget:
 
     def test_builds_the_archives_before_it_gives_up_root(self, target: str) -> None:
         names = [(step.name, step.value) for step in dockerfile() if step.stage == target]
-        built = next(i for i, (_, value) in enumerate(names) if "signalserve archives" in value)
+        built = next(i for i, (_, value) in enumerate(names) if "signalserve pack" in value)
         assert built < names.index(("USER", "10001:10001"))
 
     def test_writes_no_bytecode_when_it_runs(self, target: str) -> None:

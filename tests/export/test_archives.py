@@ -1,8 +1,10 @@
 """Archives: built when something changed and only then, whole or not at all, and able to answer when extracted."""
 
-import argparse
 import json
+import os
 import shutil
+import subprocess
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -10,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stores import BTC, ETH, request_body, write_model, write_settings, write_store
+from stores import BTC, ETH, SOL, request_body, write_model, write_settings, write_store
 
 import export.archives
-from export.archives import build_if_stale, run
+from export.archives import build_if_stale, load_in_force
 from signalserve.bundle import load_manifests, sha256_of
 from signalserve.errors import BundleError
 from signalserve.service import RawRequest, Service
@@ -143,13 +145,41 @@ def test_they_can_be_built_anew_by_force(store: Path):
     assert build_if_stale(store, Settings(), force=True)
 
 
-def test_the_command_says_what_it_did(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    args = argparse.Namespace(model_store=store, settings=write_settings(tmp_path / "serving.yaml"), force=False)
-    assert run(args) == 0
-    write_model(store, "v8", BTC, version="2", **TINY)
-    assert run(args) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in said if "v6_fixed.mar" in line] == ["up to date", "built"]
+# ---- reproducible
+
+
+def test_the_same_bundles_give_the_same_bytes_in_another_place_process_and_time(built: Path, tmp_path: Path):
+    shutil.copytree(built / "bundles", tmp_path / "store" / "bundles")
+    for path in (tmp_path / "store").rglob("*.json"):
+        os.utime(path, (1e9, 1e9))
+        path.chmod(0o600)
+    settings = write_settings(tmp_path / "serving.yaml")
+    words = ["pack", "--model-store", str(tmp_path / "store"), "--settings", str(settings)]
+    environment = os.environ | {"PYTHONHASHSEED": "1"}
+    subprocess.run(
+        [sys.executable, "-m", "signalserve.commands.main", *words], check=True, capture_output=True, env=environment
+    )
+    for name in (*ARCHIVES, "archives.json"):
+        assert (tmp_path / "store" / name).read_bytes() == (built / name).read_bytes(), name
+
+
+def test_an_archive_says_nothing_of_when_and_where_it_was_packed(built: Path):
+    with zipfile.ZipFile(built / "ensemble.mar") as file:
+        entries = file.infolist()
+        assert "createdOn" not in json.loads(file.read("MAR-INF/MANIFEST.json"))
+    assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
+    assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
+    assert {entry.external_attr >> 16 for entry in entries} == {0o644}
+
+
+# ---- generations without an endpoint
+
+
+def test_an_imported_generation_in_the_same_store_is_neither_packed_nor_read(store: Path):
+    folder = write_model(store, "v7", SOL, **TINY)
+    (folder / "weights.safetensors").write_bytes(b"damaged")
+    assert {bundle.manifest.generation for bundle in load_in_force(store, Settings())} == {"v6_fixed", "v8"}
+    assert not build_if_stale(store, Settings())
 
 
 # ---- whole or not at all

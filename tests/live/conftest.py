@@ -13,7 +13,7 @@ from live.server import ROOT, Server, copy_store, write_config
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The committed models with their archives, built once; for services that change nothing in it."""
     store = copy_store(tmp_path_factory.mktemp("packed") / "store")
-    command = [sys.executable, "-m", "signalserve.commands.main", "archives", "--model-store", str(store)]
+    command = [sys.executable, "-m", "signalserve.commands.main", "pack", "--model-store", str(store)]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     return store
 

@@ -1,0 +1,109 @@
+"""A comparison's report: what it leads with, that it can be served from, and that it survives its schema."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from contests import contest, gates, output
+
+from export.comparison import FULL_FIT, V6, V8, Cost, compete, judge, together
+from export.comparison_report import Overall, SymbolResult, compare_report
+from export.decision import decide
+from export.report.files import write_report
+from export.report.html import render
+from export.report.model import Report, read_report
+from signalserve.ensemble import pool
+from signalserve.settings import parse_settings
+
+CREATED = "2026-01-02T03:04:05Z"
+POOL = FULL_FIT["log"]
+
+
+@pytest.fixture(scope="module")
+def results() -> list[SymbolResult]:
+    found = []
+    for symbol in ("BTC-USD", "ETH-USD"):
+        one = contest(symbol, gates=gates("accuracy"))
+        comparison = compete(one, (output(one, knows=0.5, seed=1), output(one, knows=1.0, seed=2)))
+        judged = judge(comparison.stream, symbol, POOL, 0.75)
+        decision = decide(judged, {symbol: gates("accuracy")}, urgent=False, accuracy=0.68)
+        found.append(
+            SymbolResult(comparison, judged, decision, {V6: Cost(1, 0.5, 64, "cpu"), V8: Cost(3, 2, 64, "cpu")})
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def report(results: list[SymbolResult]) -> Report:
+    judged = judge(together([r.comparison.stream for r in results]), "All symbols together", POOL, 0.75)
+    decision = decide(judged, {"BTC-USD": gates("accuracy"), "ETH-USD": gates("accuracy")}, urgent=False, accuracy=0.68)
+    return compare_report(results, Overall(judged, decision), threshold=0.75, created=CREATED)
+
+
+def test_the_verdict_is_of_all_and_then_of_each(report: Report) -> None:
+    assert report.verdict.level == "fail"
+    assert report.verdict.sentence.startswith("All symbols together: no criterion is met")
+    assert [reason.split(":")[0] for reason in report.verdict.reasons[:2]] == ["BTC-USD", "ETH-USD"]
+    assert [section.title for section in report.sections] == [
+        *("What to adopt", "All symbols together", "BTC-USD", "ETH-USD"),
+    ]
+
+
+@pytest.mark.parametrize(("choices", "level"), [(("v8", "v8"), "pass"), (("v8", None), "warn"), ((None, None), "fail")])
+def test_the_level_says_how_many_symbols_may_trade(
+    results: list[SymbolResult], choices: tuple[str | None, ...], level: str
+) -> None:
+    decided = [replace(r, decision=replace(r.decision, choice=c)) for r, c in zip(results, choices, strict=True)]
+    overall = Overall(decided[0].judged, decided[0].decision)
+    assert compare_report(decided, overall, threshold=0.75, created=CREATED).verdict.level == level
+
+
+def test_the_report_comes_back_from_its_file(report: Report, tmp_path: Path) -> None:
+    _, written = write_report(report, tmp_path, "compare")
+    assert read_report(written) == report
+
+
+def test_its_lines_serve_what_was_judged(report: Report, results: list[SymbolResult]) -> None:
+    settings = parse_settings(str(report.figures["serving_yaml"]), "lines")
+    for result in results:
+        one, stream = settings.of(result.judged.scope), result.comparison.stream
+        weights = np.array([one.weights[V6], one.weights[V8]])
+        served = pool(
+            np.stack([stream.forecasts[V6], stream.forecasts[V8]]), weights, one.pool.method, one.pool.temperature
+        )
+        np.testing.assert_allclose(served, stream.forecasts[POOL], atol=1e-9)
+        assert result.judged.pool == POOL
+
+
+def test_failed_gates_and_what_must_not_trade_stand_beside_the_lines(report: Report) -> None:
+    note = report.sections[0].tables[0].note
+    assert "For BTC-USD, ETH-USD no criterion is met" in note
+    assert "v8/ETH-USD/1 failed gates: the service loads them only with allow_failed_gates: true" in note
+
+
+def test_every_contestant_stands_beside_the_base_rates(report: Report) -> None:
+    tables = {table.title: table for table in report.sections[2].tables}
+    names = [row[0] for row in tables["Who competes"].rows]
+    assert [row[0] for row in tables["Scores on the test part"].rows] == [*names, "base rates"]
+    assert tables["Logits and cost of the models"].rows[1][-1] == 3
+
+
+def test_all_plots_can_be_drawn(report: Report) -> None:
+    kinds = [plot.kind for plot in report.sections[2].plots]
+    assert kinds == ["interval", "line", "line", "line", "bar"]
+    assert render(report).count("<svg") == 1 + 2 * len(kinds)
+
+
+def test_an_unknown_calibration_span_is_admitted(results: list[SymbolResult]) -> None:
+    comparison = results[0].comparison
+    bundles = tuple(
+        replace(
+            b,
+            manifest=b.manifest.model_copy(update={"spans": b.manifest.spans.model_copy(update={"calibration": None})}),
+        )
+        for b in comparison.contest.bundles
+    )
+    one = replace(results[0], comparison=replace(comparison, contest=replace(comparison.contest, bundles=bundles)))
+    facts = compare_report([one], None, threshold=0.75, created=CREATED).facts
+    assert facts["BTC-USD unknown"].startswith("on which bars the temperature of v6_fixed and v8 was fitted")
