@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtrit
 
+from export.dependence import autocovariances
 from signalserve.errors import DataError
 
 Floats = npt.NDArray[np.float64]
@@ -171,7 +172,7 @@ def _variance_length(values: Floats) -> float:
     if not np.ptp(values):
         return 0.0
     last = min(n - 1, ceil(sqrt(n)) + IN_A_ROW)
-    covariances = np.array([centred[: n - lag] @ centred[lag:] for lag in range(last + 1)]) / n
+    covariances = autocovariances(centred[:, None], last)
     is_small = np.abs(covariances[1:]) < 2 * sqrt(log10(n) / n) * covariances[0]
     bandwidth = min(2 * _first_run(is_small, IN_A_ROW), last)
     if not bandwidth:

@@ -6,21 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from export import bootstrap
-from export.comparison import (
-    BY_HAND,
-    FULL_FIT,
-    METHODS,
-    V6,
-    V8,
-    Comparison,
-    Contest,
-    Contestant,
-    Cost,
-    Estimate,
-    Judged,
-    Stream,
-)
+from export.comparison import Comparison, Contestant, Cost
+from export.contest import BY_HAND, FULL_FIT, METHODS, V6, V8, Contest
 from export.decision import Decision, percent, serving_lines
+from export.paired import Estimate, Judged, Stream
 from export.report.model import (
     BarPlot,
     Bars,

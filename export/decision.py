@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from export.comparison import BASE_RATES, BY_HAND, HAND_WEIGHT, V6, V8, Contestant, Difference, Judged
+from export.comparison import Contestant
+from export.contest import BASE_RATES, BY_HAND, HAND_WEIGHT, V6, V8
+from export.paired import Difference, Judged
 from export.report.cells import decimal
 from signalserve.bundle import Gates
 from signalserve.settings import Variant

@@ -12,10 +12,8 @@ The same bundles give the same bytes.
 """
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import onnx
@@ -23,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from signalserve.bundle import Bundle, Manifest, load_bundle, newest_bundles
-from signalserve.engine import calibrated_model, onnx_bytes
+from signalserve.engine import calibrated_model, export_module, onnx_bytes
 from signalserve.ensemble import FLOOR, PoolMethod
 from signalserve.errors import BundleError
 from signalserve.models import schema_of
@@ -95,10 +93,12 @@ class Ensemble(nn.Module):
 def pool_probabilities(probabilities: Tensor, weights: Tensor, method: PoolMethod, temperature: float) -> Tensor:
     """`signalserve.ensemble.pool` for tensors. probabilities: (models, batch, 3), weights: (models,) -> (batch, 3)."""
     shares = weights[:, None, None]  # (models, 1, 1)
+    mixed = (shares * probabilities).sum(dim=0)  # (batch, 3)
     if method == "linear":
-        pooled = torch.log((shares * probabilities).sum(dim=0).clamp(min=FLOOR))  # (batch, 3)
+        pooled = torch.log(mixed.clamp(min=FLOOR))
     else:
         pooled = (shares * torch.log(probabilities.clamp(min=FLOOR))).sum(dim=0)
+    pooled = torch.where(mixed > 0, pooled, -torch.inf)
     return torch.softmax((pooled - pooled.amax(dim=-1, keepdim=True)) / temperature, dim=-1)
 
 
@@ -148,24 +148,12 @@ def ensemble_file(bundles: Sequence[Bundle], pool: Pool, weights: Mapping[Genera
 
 
 def _exported(module: Ensemble, schema: SymbolSchema, generations: Sequence[str]) -> bytes:
-    file = BytesIO()
     windows = torch.zeros(2, schema.window, len(schema.columns))
     weights = torch.full((len(generations),), 1 / len(generations), dtype=torch.float64)
     each = [f"{what}_{generation}" for generation in generations for what in ("raw_logits", "probabilities")]
-    outputs = ["probabilities", *each]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter of `signalserve.engine.onnx_bytes`, for the reason given there
-        torch.onnx.export(
-            module,
-            (windows, weights),
-            file,  # type: ignore[arg-type]  # a buffer is documented and works
-            dynamo=False,
-            opset_version=17,
-            input_names=["windows", "weights"],
-            output_names=outputs,
-            dynamic_axes={name: {0: "batch"} for name in ("windows", *outputs)},
-        )
-    return file.getvalue()
+    return export_module(
+        module, {"windows": windows, "weights": weights}, ["probabilities", *each], unbatched=["weights"]
+    )
 
 
 # ---- what a file says of itself

@@ -118,7 +118,7 @@ class Screen:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, transient=True) as bars:
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bars:
             number = bars.add_task(task, total=total)
             yield lambda done: bars.advance(number, done)
 

@@ -27,7 +27,7 @@ from export.scores import (
     Scores,
     class_shares,
     log_losses,
-    null_calibration_error,
+    null_calibration_errors,
     reliability,
     score,
 )
@@ -355,17 +355,11 @@ def _at(sample: Sample, calibration: Calibration, horizon: int) -> AtTemperature
     return AtTemperature(
         temperature=calibration.temperature,
         scores=score(probabilities_of(sample.raw_logits, calibration), sample.labels, horizon),
-        calibration_error_limit=_null_limit(confidence, horizon),
+        calibration_error_limit=float(np.quantile(null_calibration_errors(confidence, horizon), PERFECT)),
         acted_on=tuple(at_threshold(confidence, hits, limit, horizon) for limit in ACTED_ON),
         reliability=reliability(confidence, hits, horizon),
         confidence=confidence,
     )
-
-
-def _null_limit(confidence: Floats, horizon: int, rounds: int = 200) -> float:
-    """The PERFECT quantile of the distribution whose mean is `null_calibration_error`."""
-    errors = [null_calibration_error(confidence, horizon, rounds=1, seed=seed) for seed in range(rounds)]
-    return float(np.quantile(errors, PERFECT))
 
 
 def _coverage(confidence: Floats, hits: npt.NDArray[np.bool_], horizon: int) -> list[Threshold]:

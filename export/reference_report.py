@@ -105,6 +105,7 @@ def readme_text(manifests: Sequence[Manifest]) -> str:
     first = min(span.train.start for span in spans if span.train)
     last = max(span.test.end for span in spans if span.test)
     tested = min(span.test.start for span in spans if span.test)
+    train, calibration, test = (100 * share for share in SHARES)
     counts = " or ".join(f"{n:,}" for n in sorted({manifest.report["n"] for manifest in manifests}))
     return f"""{TITLE}
 
@@ -119,7 +120,7 @@ training part held back to choose epoch and head. Both were trained at other pri
 prices of a window times a random factor), without which much of what they learn is where the price stood.
 
 Labels: the close {HORIZON} bars on, against a band that calls a third of the training part NEUTRAL. The bars are cut in
-time order, {SHARES[0] * 100:g} % to train on, {SHARES[1] * 100:g} % for the temperature, {SHARES[2] * 100:g} % to judge, with an
+time order, {train:.0f} % to train on, {calibration:.0f} % for the temperature, {test:.0f} % to judge, with an
 embargo of {WINDOW + HORIZON} windows between them: no window or label of one part shares a bar with another.
 
 ## How good they are

@@ -128,6 +128,9 @@ def _from_features(path: Path, symbol: str, columns: Sequence[str], interval_ms:
         raise DataError(
             f"{path}: expected finite numbers after the warm-up, got {column} = NaN or infinity in row {row}"
         )
+    largest = float(np.abs(rows[first_row:]).max())
+    if largest > np.finfo(np.float32).max:
+        raise DataError(f"{path}: expected features within ±3.4e38, which is as far as float32 goes, got {largest:g}")
     if close is not None and not (np.isfinite(close).all() and (close > 0).all()):
         raise DataError(f"{path}: expected finite closes above 0")
     return Series(symbol, path, interval_ms, tuple(columns), rows, times, close, first_row)

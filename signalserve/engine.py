@@ -9,6 +9,7 @@ import importlib.util
 import os
 import re
 import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -181,25 +182,38 @@ def calibrated_model(bundle: Bundle) -> Any:
 
 def onnx_bytes(bundle: Bundle) -> bytes:
     """The bundle's CalibratedModel as an ONNX file: windows (batch, window, features) -> raw_logits, probabilities."""
+    import torch
+
+    example = torch.zeros(2, bundle.manifest.window, len(bundle.manifest.columns))
+    return export_module(calibrated_model(bundle), {"windows": example}, ["raw_logits", "probabilities"])
+
+
+def export_module(
+    module: Any, inputs: Mapping[str, Any], outputs: Sequence[str], unbatched: Collection[str] = ()
+) -> bytes:
+    """A torch module as an ONNX file with these names, of any batch size.
+
+    inputs: name -> an example tensor, in the order of `forward`.  unbatched: inputs whose first axis is no batch.
+    """
     import io
 
     import torch
 
     file = io.BytesIO()
-    example = torch.zeros(2, bundle.manifest.window, len(bundle.manifest.columns))
+    batched = [name for name in (*inputs, *outputs) if name not in unbatched]
     with warnings.catch_warnings():
         # the TorchScript exporter is deprecated and used on purpose: it gives the same ONNX LSTM node in 0.3 s where
         # the newer one takes 8 s; torch is pinned, and the result is compared with the golden window on every load
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            calibrated_model(bundle),
-            (example,),
+            module,
+            tuple(inputs.values()),
             file,  # type: ignore[arg-type]  # a buffer is documented and works
             dynamo=False,
             opset_version=17,
-            input_names=["windows"],
-            output_names=["raw_logits", "probabilities"],
-            dynamic_axes={name: {0: "batch"} for name in ("windows", "raw_logits", "probabilities")},
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "batch"} for name in batched},
         )
     return file.getvalue()
 

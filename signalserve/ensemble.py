@@ -22,13 +22,15 @@ def pool(probabilities: Floats, weights: Floats, method: PoolMethod, temperature
     """
     if not temperature > 0:
         raise ValueError(f"pool temperature: expected a number above 0, got {temperature}")
+    mixed = np.einsum("m,mbc->bc", weights, probabilities)  # (batch, classes)
     if method == "linear":
-        pooled = np.log(np.maximum(np.einsum("m,mbc->bc", weights, probabilities), FLOOR))
+        pooled = np.log(np.maximum(mixed, FLOOR))
     elif method == "log":
         pooled = np.einsum("m,mbc->bc", weights, np.log(np.maximum(probabilities, FLOOR)))
     else:
         raise ValueError(f"pool method: expected linear or log, got {method!r}")
-    return _softmax(pooled, temperature)
+    # what every model holds impossible (NEUTRAL, where none knows it) stays so at any temperature
+    return _softmax(np.where(mixed > 0, pooled, -np.inf), temperature)
 
 
 def _softmax(logits: Floats, temperature: float) -> Floats:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from export.comparison import Contest, parts
+from export.contest import Contest, parts
 from export.series import Series
 from signalserve.bundle import Bundle, CalibrationValues, Gates, Labels, Manifest, Span, Spans
 from signalserve.candles import iso

@@ -1,1 +1,1 @@
-"""The subcommands of offline work: options, progress and reports; what they do stands in the modules beside this folder."""
+"""The subcommands of offline work: options, progress and reports. What they do stands in the modules outside."""

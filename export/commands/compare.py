@@ -23,8 +23,9 @@ from export.options import (
 from signalserve.errors import BundleError, ConfigError
 
 if TYPE_CHECKING:  # torch and scipy only where the command runs
-    from export.comparison import Comparison, Contest, Cost
+    from export.comparison import Comparison, Cost
     from export.comparison_report import Overall, SymbolResult
+    from export.contest import Contest
     from export.series import Source
     from signalserve.bundle import Bundle
 
@@ -71,8 +72,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Compare and report. Raises OperatorError for bad input, and has then written nothing."""
-    from export.comparison import FULL_FIT, check_one_horizon, chosen_method
+    from export.comparison import chosen_method
     from export.comparison_report import compare_report
+    from export.contest import FULL_FIT, check_one_horizon
 
     for name, share in (
         ("--fit-share", args.fit_share),
@@ -138,7 +140,7 @@ def in_order(bundles: "Sequence[Bundle]") -> "tuple[Bundle, Bundle]":
 
 
 def prepare(pair: "tuple[Bundle, Bundle]", source: "Source", args: argparse.Namespace) -> "Contest":
-    from export.comparison import prepare
+    from export.contest import prepare
 
     taught = labels_of(args, pair[0].manifest), labels_of(args, pair[1].manifest)
     return prepare(source, pair, taught, fit_share=args.fit_share, assume_unseen=args.assume_unseen)
@@ -173,9 +175,9 @@ def judge_all(
     competed: "Sequence[tuple[Comparison, dict[str, Cost]]]", pool: str, args: argparse.Namespace, screen: Screen
 ) -> "tuple[list[SymbolResult], Overall | None]":
     """Score and decide each symbol, and all together where there are several."""
-    from export.comparison import judge, together
     from export.comparison_report import Overall, SymbolResult
     from export.decision import decide
+    from export.paired import judge, together
 
     gates = {comparison.contest.symbol: comparison.contest.bundles[1].manifest.gates for comparison, _ in competed}
     results = []

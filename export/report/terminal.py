@@ -1,6 +1,7 @@
 """A report -> lines in a terminal: the verdict first, then what was looked at, then every table that fits."""
 
 from pathlib import Path
+from textwrap import fill
 from typing import Final
 
 from rich.console import Console
@@ -67,11 +68,17 @@ def _table(table: Table) -> RichTable:
     ]
     for index, column in enumerate(table.columns):
         small = detail(table, index)
+        heading, narrowest = column.name, None
+        if column.format != "text":
+            # A number broken over two lines is another number: only its heading may be.
+            narrowest = max(len(word) for word in (*heading.split(), *small.split()) or [""])
+            narrowest = max(narrowest, *(row[index].cell_len for row in texts), 0)
+            heading, small = fill(heading, narrowest), fill(small, narrowest)
         drawn.add_column(
-            _plain(column.name + (f"\n{small}" if small else "")),
+            _plain(heading + (f"\n{small}" if small else "")),
             justify="right" if is_number(column) else "left",
-            # A number broken over two lines is another number; only words may be.
-            min_width=None if column.format == "text" else max((row[index].cell_len for row in texts), default=0),
+            min_width=narrowest,
+            no_wrap=narrowest is not None,
         )
     for row in texts:
         drawn.add_row(*row)

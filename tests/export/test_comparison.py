@@ -7,7 +7,8 @@ import pytest
 from contests import BAND, BARS, HORIZON, TAUGHT, WINDOW, bundle, contest, output, series, span
 
 from export.bootstrap import mean_interval
-from export.comparison import (
+from export.comparison import Comparison, chosen_method, compete, measure_costs
+from export.contest import (
     BASE_RATES,
     BY_HAND,
     FULL_FIT,
@@ -15,20 +16,12 @@ from export.comparison import (
     V6,
     V8,
     WEIGHTED,
-    Comparison,
     check_comparable,
     check_one_horizon,
-    chosen_method,
-    compete,
-    confidence_of,
-    difference_of,
-    figures_of,
-    mean_of,
-    measure_costs,
     parts,
-    together,
 )
 from export.dependence import effective_labels
+from export.paired import confidence_of, difference_of, figures_of, mean_of, together
 from signalserve.bundle import Labels, Spans
 from signalserve.engine import Engine, Output
 from signalserve.errors import ConfigError, DataError

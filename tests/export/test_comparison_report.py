@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from contests import contest, gates, output
 
-from export.comparison import FULL_FIT, V6, V8, Cost, compete, judge, together
+from export.comparison import Cost, compete
 from export.comparison_report import Overall, SymbolResult, compare_report
+from export.contest import FULL_FIT, V6, V8
 from export.decision import decide
+from export.paired import judge, together
 from export.report.files import write_report
 from export.report.html import render
 from export.report.model import Report, read_report

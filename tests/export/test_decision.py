@@ -6,19 +6,10 @@ import pytest
 from contests import gates
 
 from export.bootstrap import Interval
-from export.comparison import (
-    BASE_RATES,
-    FULL_FIT,
-    V6,
-    V8,
-    Confidence,
-    Contestant,
-    Difference,
-    Estimate,
-    Figures,
-    Judged,
-)
+from export.comparison import Contestant
+from export.contest import BASE_RATES, FULL_FIT, V6, V8
 from export.decision import decide, in_words, percent, serving_lines
+from export.paired import Confidence, Difference, Estimate, Figures, Judged
 from export.selective import Threshold
 from signalserve.settings import parse_settings
 

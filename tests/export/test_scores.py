@@ -13,7 +13,7 @@ from export.scores import (
     class_shares,
     log_losses,
     mean_and_error,
-    null_calibration_error,
+    null_calibration_errors,
     reliability,
     score,
     skill,
@@ -58,14 +58,21 @@ def test_a_calibrated_model_shows_the_null_value_and_an_overconfident_one_more()
     probabilities, labels = forecasts(5000)
     hits = probabilities.argmax(axis=1) == labels
     confidence = probabilities.max(axis=1)
-    null = null_calibration_error(confidence, horizon=1)
+    null = null_calibration_errors(confidence, horizon=1).mean()
     assert calibration_error(confidence, hits) == pytest.approx(null, abs=null)
     assert calibration_error(confidence**0.3, hits) > 10 * null
 
 
+def test_the_null_values_are_the_calibration_errors_of_simulated_hits() -> None:
+    confidence = forecasts(1003)[0].max(axis=1)
+    draws = np.random.default_rng(5).random((3, 67))  # a draw for 15 labels each
+    expected = [calibration_error(confidence, np.repeat(row, 15)[:1003] < confidence) for row in draws]
+    np.testing.assert_allclose(null_calibration_errors(confidence, 15, rounds=3, seed=5), expected, atol=1e-15)
+
+
 def test_labels_that_overlap_raise_the_null_value() -> None:
     confidence = np.sort(forecasts(5000)[0].max(axis=1))  # neighbours alike, as in a stream
-    apart, overlapping = (null_calibration_error(confidence, horizon) for horizon in (1, 15))
+    apart, overlapping = (null_calibration_errors(confidence, horizon).mean() for horizon in (1, 15))
     assert overlapping > 2 * apart > 0
 
 

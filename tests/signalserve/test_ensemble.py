@@ -67,7 +67,7 @@ def test_tempering_the_pool_keeps_its_argmax_and_lowers_its_confidence(
 
 @quick
 @given(
-    st.lists(st.sampled_from([0.0, 1e-320, 1e-300, 0.5, 1.0]), min_size=6, max_size=6),
+    st.lists(st.sampled_from([0.0, 1e-320, 1e-300, 0.5, 1.0]), min_size=4, max_size=4),
     shares,
     methods,
     st.floats(0, 1e9, exclude_min=True),
@@ -75,8 +75,9 @@ def test_tempering_the_pool_keeps_its_argmax_and_lowers_its_confidence(
 def test_extreme_forecasts_and_temperatures_never_give_nan(
     values: list[float], share: float, method: str, temperature: float
 ):
+    likely = np.array([[[*values[:2], 1.0]], [[0.7, *values[2:]]]])  # each model holds something possible
     with np.errstate(all="ignore"):
-        pooled = pool(np.array(values).reshape(2, 1, 3), np.array([share, 1 - share]), method, temperature)[0]
+        pooled = pool(likely, np.array([share, 1 - share]), method, temperature)[0]
     assert np.isfinite(pooled).all()
     assert pooled.sum() == pytest.approx(1, abs=1e-9)
 
@@ -114,3 +115,10 @@ def test_a_temperature_that_is_not_above_0_is_refused(temperature: float):
 def test_an_unknown_method_is_refused():
     with pytest.raises(ValueError, match="pool method: expected linear or log, got 'median'"):
         pool(np.full((1, 1, 3), 1 / 3), np.array([1.0]), "median", 1.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1000.0])
+def test_what_every_model_holds_impossible_stays_impossible(method: str, temperature: float):
+    parts = np.array([[[0.4, 0.0, 0.6]], [[0.3, 0.0, 0.7]]])  # neither knows NEUTRAL
+    assert pool(parts, np.array([0.5, 0.5]), method, temperature)[0, 1] == 0
