@@ -3,6 +3,7 @@
 import httpx
 import numpy as np
 import pytest
+import yaml
 from live.server import ROOT, Server, ask, strict_json
 from live.windows import Case, last_windows, npy_of
 from reference_model import ReferenceModel, pool
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.live
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 GENERATIONS = ("v6_fixed", "v8")
-WEIGHTS = {"v6_fixed": 0.4, "v8": 0.6}  # of the committed serving.yaml
+TOGGLES = yaml.safe_load((ROOT / "serving.yaml").read_text())["symbols"]
 BOUND = 1e-5
 
 
@@ -44,8 +45,12 @@ def check(server: Server, references: dict[tuple[str, str], ReferenceModel], cas
     symbol = cases[0].symbol
     windows = np.stack([case.values for case in cases])
     expected = {generation: references[generation, symbol].answer(windows)[1] for generation in GENERATIONS}
+    weights = np.array([TOGGLES[symbol]["weights"][generation] for generation in GENERATIONS])
     expected["ensemble"] = pool(
-        np.array([expected[g] for g in GENERATIONS]), np.array([WEIGHTS[g] for g in GENERATIONS]), "linear", 1.0
+        np.array([expected[g] for g in GENERATIONS]),
+        weights,
+        TOGGLES[symbol]["pool"]["method"],
+        TOGGLES[symbol]["pool"]["temperature"],
     )
     with httpx.Client(trust_env=False, timeout=30) as client:
         for endpoint in (*GENERATIONS, "ensemble"):
