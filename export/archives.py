@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import signalserve
-from signalserve.bundle import ARCHIVES_INDEX, Bundle, load_bundle, newest_bundles, sha256_of
+from signalserve.bundle import ARCHIVES_INDEX, MANIFEST, Bundle, load_bundle, newest_bundles, sha256_of
 from signalserve.errors import BundleError
 from signalserve.settings import GENERATIONS, Settings
 from signalserve.watched import keep_text
@@ -37,14 +37,6 @@ def _unheard(_: int) -> None:
     """The progress that nobody asked for."""
 
 
-def build_if_stale(store: Path, settings: Settings, *, force: bool = False) -> bool:
-    """Build the archives unless they are made from exactly what is there now; returns whether they were built.
-
-    Raises BundleError for a bundle that is missing, damaged or does not answer its golden window.
-    """
-    return build_from(store, load_in_force(store, settings), force=force)
-
-
 def load_in_force(store: Path, settings: Settings) -> list[Bundle]:
     """The bundles that the archives are to hold, verified. Raises BundleError.
 
@@ -57,14 +49,17 @@ def load_in_force(store: Path, settings: Settings) -> list[Bundle]:
 
 
 def build_from(store: Path, bundles: Sequence[Bundle], *, force: bool = False, progress: Progress = _unheard) -> bool:
-    """build_if_stale, for bundles that have been read already."""
+    """Build the archives unless they are made from exactly these bundles; returns whether they were built.
+
+    Raises BundleError for one that does not answer its golden window, and where the store cannot be written.
+    """
     made_from = fingerprint(bundles)
     if not force and _is_current(store, made_from):
         return False
     if not os.access(store, os.W_OK):
         raise BundleError(
             f"{store}: its archives are missing, or were made from other bundles or versions than are here, and the "
-            "folder is read-only; build them where it is not (make archives, or the image again)"
+            "folder is read-only; build them where it is not (signalserve pack, or the image again)"
         )
     with (store / ".building").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two starts at once: the second waits, and finds everything built
@@ -152,8 +147,10 @@ def _stage(bundles: Sequence[Bundle], exported: dict[str, Path], content: Path) 
 
     hashes = {}
     for bundle in bundles:
-        manifest = bundle.manifest
-        shutil.copytree(bundle.path, content / "bundles" / manifest.generation / manifest.symbol / manifest.version)
+        folder = content / "bundles" / bundle.name
+        folder.mkdir(parents=True)
+        for name in (MANIFEST, *bundle.manifest.files):  # and nothing else that may lie there
+            shutil.copyfile(bundle.path / name, folder / name)
         target = content / "onnx" / f"{bundle.name}.onnx"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(exported[bundle.name], target)
@@ -186,7 +183,7 @@ def _pack(endpoint: str, content: Path, folder: Path) -> None:
         tempfile.tempdir = before
     manifest = folder / endpoint / "MAR-INF" / "MANIFEST.json"
     said = json.loads(manifest.read_text())
-    del said["createdOn"]
+    said["createdOn"] = "01/01/1980 00:00:00"  # TorchServe warns where it is missing
     manifest.write_text(json.dumps(said, indent=1, sort_keys=True) + "\n")
     _zip(folder / endpoint, folder / f"{endpoint}.mar")
 

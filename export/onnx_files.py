@@ -98,7 +98,8 @@ def pool_probabilities(probabilities: Tensor, weights: Tensor, method: PoolMetho
         pooled = torch.log(mixed.clamp(min=FLOOR))
     else:
         pooled = (shares * torch.log(probabilities.clamp(min=FLOOR))).sum(dim=0)
-    pooled = torch.where(mixed > 0, pooled, -torch.inf)
+    impossible = (mixed <= 0) & (mixed.sum(dim=-1, keepdim=True) > 0)
+    pooled = torch.where(impossible, -torch.inf, pooled)
     return torch.softmax((pooled - pooled.amax(dim=-1, keepdim=True)) / temperature, dim=-1)
 
 
@@ -140,11 +141,18 @@ def ensemble_file(bundles: Sequence[Bundle], pool: Pool, weights: Mapping[Genera
             "models": json.dumps([_identity(bundle) for bundle in bundles]),
             "pool": pool.method,
             "pool_temperature": repr(pool.temperature),
-            "weights": json.dumps({name: share for name, share in weights.items() if name in generations}),
+            "weights": json.dumps(_shares(weights, generations)),
             **_reads(symbol, schema),
         },
     )
     return OnnxFile(f"ensemble_{symbol}", bundles, schema, module, content, takes_weights=True)
+
+
+def _shares(weights: Mapping[Generation, float], generations: Sequence[str]) -> dict[str, float]:
+    """The configured weights of the models that are there, in proportion; equal ones where all of those are 0."""
+    present: dict[str, float] = {name: share for name, share in weights.items() if name in generations}
+    total = sum(present.values())
+    return {name: present.get(name, 0.0) / total if total else 1 / len(generations) for name in generations}
 
 
 def _exported(module: Ensemble, schema: SymbolSchema, generations: Sequence[str]) -> bytes:

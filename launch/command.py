@@ -1,4 +1,8 @@
-"""`signalserve serve`: the command line; what it does stands in `serve.py`."""
+"""`signalserve serve`: start the service in the foreground, and stop all of it with Ctrl-C.
+
+Builds the archives where bundles have changed, starts TorchServe and the sidecar, waits until every model has answered
+its golden window, and prints a curl for each way to ask.
+"""
 
 import argparse
 import os

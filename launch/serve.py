@@ -19,7 +19,7 @@ from launch.supervisor import Child, Died, Stopped, Supervisor
 from signalserve.bundle import Bundle, Manifest
 from signalserve.engine import check_device
 from signalserve.environment import LAST_GOOD, LOAD_FAILED, METRICS_VARIABLE
-from signalserve.models import check_gates, check_settings, gate_words
+from signalserve.models import check_gates, check_settings, gate_words, symbol_words
 from signalserve.settings import load_settings, read_text
 from signalserve.skill import skill_words
 from signalserve.watched import keep_text
@@ -137,11 +137,14 @@ def _show(args: argparse.Namespace, ports: Ports, manifests: list[Manifest], fol
     say("What the models are worth, on bars they had not seen:")
     for manifest in manifests:
         say(f"  {skill_words(manifest)}")
-    warnings = [words for words in map(gate_words, manifests) if words]
-    if warnings:
-        say("\nWhat did not pass its gates:")
-    for words in warnings:
+    gates = [words for words in map(gate_words, manifests) if words]
+    if gates:
+        say("\nNot passed by their gates, so that every response of theirs warns failed_gates:")
+    for words in gates:
         say(f"  {words}")
+    by_symbol = {one.symbol: [other for other in manifests if other.symbol == one.symbol] for one in manifests}
+    for words in (words for of_symbol in by_symbol.values() for words in symbol_words(of_symbol)):
+        say(f"\n{words}")
     say("\nCtrl-C stops everything.")
 
 

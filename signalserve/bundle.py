@@ -158,6 +158,11 @@ class Bundle:
     def failed_gates(self) -> tuple[str, ...]:
         return tuple(self.manifest.gates.failed) if self.manifest.gates else ()
 
+    @property
+    def passed_gates(self) -> bool:
+        """False also where it was never judged: a new calibration must not carry a failed model past its gates."""
+        return self.manifest.gates is not None and not self.manifest.gates.failed
+
 
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:

@@ -30,7 +30,8 @@ def pool(probabilities: Floats, weights: Floats, method: PoolMethod, temperature
     else:
         raise ValueError(f"pool method: expected linear or log, got {method!r}")
     # what every model holds impossible (NEUTRAL, where none knows it) stays so at any temperature
-    return _softmax(np.where(mixed > 0, pooled, -np.inf), temperature)
+    impossible = (mixed <= 0) & (mixed.sum(axis=-1, keepdims=True) > 0)
+    return _softmax(np.where(impossible, -np.inf, pooled), temperature)
 
 
 def _softmax(logits: Floats, temperature: float) -> Floats:

@@ -11,11 +11,13 @@ import numpy.typing as npt
 from signalserve.bundle import Bundle, Manifest, load_bundle, newest_bundles, sha256_of
 from signalserve.engine import Engine, create_engine
 from signalserve.errors import BundleError, ConfigError
+from signalserve.features import COLUMNS
 from signalserve.golden import golden_mismatch, golden_window
 from signalserve.invariants import InvariantWatch
 from signalserve.off_scale import ScaleCheck
 from signalserve.request import SymbolSchema
 from signalserve.settings import GENERATIONS, Generation, Settings
+from signalserve.words import listed
 
 ARCHIVE_INDEX = "archive.json"
 """In an archive: sha256 of what was packed, {"bundles": {"v8/BTC-USD/1": its manifest's}, "onnx": {…: its file's}}."""
@@ -121,18 +123,19 @@ def check_pins(settings: Settings, models: Models) -> None:
             if model is not None and model.bundle.manifest.version != version:
                 raise ConfigError(
                     f"serving.yaml: bundles: {symbol} pins {generation} version {version}, and version "
-                    f"{model.bundle.manifest.version} is packed; run make archives and restart"
+                    f"{model.bundle.manifest.version} is packed; run signalserve pack and restart"
                 )
 
 
 def check_gates(bundles: Iterable[Bundle], settings: Settings) -> None:
     """Raises ConfigError where one did not pass its gates and the settings do not allow it all the same."""
     for bundle in bundles:
-        if bundle.failed_gates and not settings.allow_failed_gates:
+        if not bundle.passed_gates and not settings.allow_failed_gates:
+            failed = ", ".join(bundle.failed_gates)
+            why = f"failed its gates ({failed})" if failed else f"was never judged (signalserve judge {bundle.name})"
             raise ConfigError(
-                f"{bundle.name} failed its gates ({', '.join(bundle.failed_gates)}) and must not go live; pin a "
-                "version that passed (bundles: in serving.yaml), or set allow_failed_gates: true there to serve it all "
-                "the same, with a warning in every response"
+                f"{bundle.name} {why} and must not go live; pin a version that passed (bundles: in serving.yaml), or "
+                "set allow_failed_gates: true there to serve it all the same, with a warning in every response"
             )
 
 
@@ -140,10 +143,24 @@ def gate_words(manifest: Manifest) -> str | None:
     """What whoever serves a model must know of its gates; None where it passed them."""
     name = f"{manifest.generation}/{manifest.symbol}/{manifest.version}"
     if manifest.gates is None:
-        return f"{name} was never judged: signalserve judge {name} --bars DIR"
+        return f"{name} was never judged (signalserve judge {name} --bars DIR)"
     if manifest.gates.failed:
-        return f"{name} failed its gates ({', '.join(manifest.gates.failed)}): every response warns failed_gates"
+        return f"{name} failed {', '.join(manifest.gates.failed)}"
     return None
+
+
+def symbol_words(manifests: Sequence[Manifest]) -> list[str]:
+    """What whoever serves these models of one symbol must know of them together."""
+    symbol, words = manifests[0].symbol, []
+    columns = {column for manifest in manifests for column in manifest.columns}
+    if len({tuple(manifest.columns) for manifest in manifests}) > 1:
+        words.append(f"{symbol}: its models read different columns: the ensemble takes all {len(columns)} by name only")
+    if not columns <= set(COLUMNS):
+        foreign = sorted(columns - set(COLUMNS))
+        words.append(f"{symbol}: candles are refused, since they do not give {listed(foreign)}")
+    if len({manifest.labels for manifest in manifests}) > 1:
+        words.append(f"{symbol}: its models were taught different labels, and a pool of them answers no question")
+    return words
 
 
 def _answering(weights: Mapping[Generation, float]) -> list[Generation]:
@@ -163,7 +180,7 @@ class _Index:
         The golden window cannot tell: it is made from the manifest's own scaler and columns.
         """
         if self.manifests and self.manifests.get(bundle.name) != bundle.sha256:
-            raise BundleError(f"{bundle.path}: its manifest is not the one that was packed; run make archives")
+            raise BundleError(f"{bundle.path}: its manifest is not the one that was packed; run signalserve pack")
 
 
 def _read_index(root: Path) -> _Index:
@@ -176,7 +193,7 @@ def _read_index(root: Path) -> _Index:
     for name, expected in content["onnx"].items():
         file = root / "onnx" / f"{name}.onnx"
         if not file.exists() or sha256_of(file) != expected:
-            raise BundleError(f"{file}: missing, or not the file that was packed; run make archives")
+            raise BundleError(f"{file}: missing, or not the file that was packed; run signalserve pack")
         exported[name] = file
     return _Index(content["bundles"], exported)
 

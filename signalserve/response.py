@@ -21,10 +21,10 @@ Floats = npt.NDArray[np.float64]
 WARNINGS = (
     "clamped",  # a raw logit of an answering model lay beyond the clamp
     "clamp_tie",  # two did: which class is largest is arbitrary
-    "features_off_scale",  # more than a third of the columns beyond 10 standard deviations
+    "features_off_scale",  # more than a sixth of the columns beyond 10 standard deviations
     "stale_input",  # as_of older than three intervals
     "uncalibrated_weights",  # the pool's temperature was fitted for other weights
-    "failed_gates",  # a bundle that did not pass its quality gates answers
+    "failed_gates",  # a bundle that failed its quality gates, or was never judged, answers
     "degraded",  # another arm answered than the one that should have
     *(f"invariant_{rule}" for rule in RULES),  # broken over the last five predictions of an answering model
 )

@@ -288,7 +288,7 @@ class Service:
             )
         )
         item.warnings.extend(sign for sign in ("clamped", "clamp_tie") if sign in signs)
-        if model.bundle.failed_gates:
+        if not model.bundle.passed_gates:
             item.warnings.append("failed_gates")
         if not call.is_probe:
             self._metrics.logits(item.window.symbol, generation, logits)

@@ -90,6 +90,7 @@ def write_model(
         "provenance": {},
         "report": {},
         "golden": golden_answer(model, scaler, 60),
+        "gates": {"passed": ["accuracy"], "failed": [], "report": {}},
         **fields,
     }
     return write_bundle(root / "bundles", manifest, weights, {})

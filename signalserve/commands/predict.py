@@ -229,7 +229,7 @@ def _models(answers: "tuple[ModelAnswer, ...]") -> "Table":
             f"{answer.generation} {answer.version}",
             f"{answer.weight:.2f}",
             f"{answer.temperature:.3g}",
-            " ".join("–" if logit is None else f"{logit:.2f}" for logit in answer.raw_logits),
+            " ".join("none" if logit is None else f"{logit:.2f}" for logit in answer.raw_logits),
             "yes" if answer.clamped else "no",
             " ".join(f"{answer.probabilities[name]:.3f}" for name in DIRECTIONS),
         )

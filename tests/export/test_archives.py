@@ -15,7 +15,7 @@ import pytest
 from stores import BTC, ETH, SOL, request_body, write_model, write_settings, write_store
 
 import export.archives
-from export.archives import build_if_stale, load_in_force
+from export.archives import build_from, load_in_force
 from signalserve.bundle import load_manifests, sha256_of
 from signalserve.errors import BundleError
 from signalserve.service import RawRequest, Service
@@ -29,11 +29,15 @@ ARCHIVES = ("ensemble.mar", "v6_fixed.mar", "v8.mar")
 TINY: dict[str, Any] = {"hidden": 2, "layers": 1}
 
 
+def built_in(store: Path, settings: Settings, *, force: bool = False) -> bool:
+    return build_from(store, load_in_force(store, settings), force=force)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store whose archives are up to date; not to be changed."""
     store = write_store(tmp_path_factory.mktemp("store"), (BTC, ETH), **TINY)
-    assert build_if_stale(store, Settings())
+    assert built_in(store, Settings())
     return store
 
 
@@ -58,7 +62,7 @@ def test_a_store_holds_three_archives_and_their_index_and_nothing_half_done(buil
 
 def test_what_is_up_to_date_is_left_alone(store: Path):
     before = hashes(store)
-    assert not build_if_stale(store, Settings())
+    assert not built_in(store, Settings())
     assert hashes(store) == before
 
 
@@ -104,16 +108,16 @@ def test_the_index_tells_the_sidecar_which_bundles_are_in_force(built: Path):
 
 def test_a_new_version_is_built_in(store: Path):
     write_model(store, "v8", BTC, version="2", **TINY)
-    assert build_if_stale(store, Settings())
+    assert built_in(store, Settings())
     assert "bundles/v8/BTC-USD/2/manifest.json" in names_in(store / "v8.mar")
     assert "bundles/v8/BTC-USD/1/manifest.json" not in names_in(store / "v8.mar")
-    assert not build_if_stale(store, Settings())
+    assert not built_in(store, Settings())
 
 
 def test_a_pin_takes_the_older_version_back(store: Path):
     write_model(store, "v8", BTC, version="2", **TINY)
-    build_if_stale(store, Settings())
-    assert build_if_stale(store, Settings(bundles={BTC: {"v8": "1"}}))
+    built_in(store, Settings())
+    assert built_in(store, Settings(bundles={BTC: {"v8": "1"}}))
     assert "bundles/v8/BTC-USD/1/manifest.json" in names_in(store / "v8.mar")
 
 
@@ -137,12 +141,12 @@ def test_whatever_they_are_made_from_or_lack_makes_them_stale(
     store: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, pytest.MonkeyPatch], object]
 ):
     change(store, monkeypatch)
-    assert build_if_stale(store, Settings())
-    assert not build_if_stale(store, Settings())
+    assert built_in(store, Settings())
+    assert not built_in(store, Settings())
 
 
 def test_they_can_be_built_anew_by_force(store: Path):
-    assert build_if_stale(store, Settings(), force=True)
+    assert built_in(store, Settings(), force=True)
 
 
 # ---- reproducible
@@ -166,7 +170,7 @@ def test_the_same_bundles_give_the_same_bytes_in_another_place_process_and_time(
 def test_an_archive_says_nothing_of_when_and_where_it_was_packed(built: Path):
     with zipfile.ZipFile(built / "ensemble.mar") as file:
         entries = file.infolist()
-        assert "createdOn" not in json.loads(file.read("MAR-INF/MANIFEST.json"))
+        assert json.loads(file.read("MAR-INF/MANIFEST.json"))["createdOn"] == "01/01/1980 00:00:00"
     assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
     assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
     assert {entry.external_attr >> 16 for entry in entries} == {0o644}
@@ -179,7 +183,7 @@ def test_an_imported_generation_in_the_same_store_is_neither_packed_nor_read(sto
     folder = write_model(store, "v7", SOL, **TINY)
     (folder / "weights.safetensors").write_bytes(b"damaged")
     assert {bundle.manifest.generation for bundle in load_in_force(store, Settings())} == {"v6_fixed", "v8"}
-    assert not build_if_stale(store, Settings())
+    assert not built_in(store, Settings())
 
 
 # ---- whole or not at all
@@ -190,7 +194,7 @@ def test_a_damaged_bundle_changes_nothing(store: Path):
     folder = write_model(store, "v8", BTC, version="2", **TINY)
     (folder / "weights.safetensors").write_bytes(b"damaged")
     with pytest.raises(BundleError, match=r"v8/BTC-USD/2/weights\.safetensors: sha256"):
-        build_if_stale(store, Settings())
+        built_in(store, Settings())
     assert hashes(store) == before
 
 
@@ -208,13 +212,13 @@ def test_a_build_that_broke_off_is_not_taken_for_a_whole_one(store: Path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(export.archives, "_pack", break_off)
         with pytest.raises(OSError, match="No space left"):
-            build_if_stale(store, Settings())
+            built_in(store, Settings())
     shutil.rmtree(folder)  # the operator takes the new version away again
-    build_if_stale(store, Settings())
+    built_in(store, Settings())
     assert "bundles/v6_fixed/BTC-USD/2/manifest.json" not in names_in(store / "v6_fixed.mar")
 
 
 def test_a_store_without_bundles_of_an_endpoint_says_which(tmp_path: Path):
     store = write_store(tmp_path, generations=("v6_fixed",), **TINY)
     with pytest.raises(BundleError, match="v8"):
-        build_if_stale(store, Settings(defaults={"mode": "v6_fixed"}))
+        built_in(store, Settings(defaults={"mode": "v6_fixed"}))

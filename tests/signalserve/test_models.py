@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from stores import BTC, ETH, as_archive, scaler_of, whole, write_model, write_settings, write_store
 
-from signalserve.bundle import load_bundle
+from export.versions import revise
+from signalserve.bundle import CalibrationValues, load_bundle
 from signalserve.errors import BundleError, ConfigError
 from signalserve.features import COLUMNS
-from signalserve.models import check_gates, check_settings, gate_words, load_models
+from signalserve.models import check_gates, check_settings, gate_words, load_models, symbol_words
 from signalserve.service import Service
 from signalserve.settings import Settings, parse_settings
 
@@ -152,9 +153,35 @@ def test_who_serves_a_model_is_told_what_its_gates_say(tmp_path: Path):
     gates = {"1": None, "2": FAILED, "3": {**FAILED, "failed": []}}
     manifests = [load_bundle(write_model(tmp_path, "v8", version=v, gates=g)).manifest for v, g in gates.items()]
     assert [gate_words(manifest) for manifest in manifests] == [
-        "v8/BTC-USD/1 was never judged: signalserve judge v8/BTC-USD/1 --bars DIR",
-        "v8/BTC-USD/2 failed its gates (accuracy, spread): every response warns failed_gates",
+        "v8/BTC-USD/1 was never judged (signalserve judge v8/BTC-USD/1 --bars DIR)",
+        "v8/BTC-USD/2 failed accuracy, spread",
         None,
+    ]
+
+
+def test_a_bundle_that_was_never_judged_has_not_passed(tmp_path: Path):
+    bundle = load_bundle(write_model(tmp_path, "v8", gates=None))
+    with pytest.raises(ConfigError, match=r"was never judged \(signalserve judge v8/BTC-USD/1\) and must not go live"):
+        check_gates([bundle], Settings())
+    check_gates([bundle], Settings(allow_failed_gates=True))
+
+
+def test_a_new_calibration_does_not_carry_a_failed_model_past_its_gates(tmp_path: Path):
+    failed = load_bundle(write_model(tmp_path, "v8", gates=FAILED))
+    colder = CalibrationValues(clamp=15.0, temperature=0.5, method="nll")
+    again = load_bundle(revise(failed, tmp_path / "bundles", command="calibrate", calibration=colder))
+    with pytest.raises(ConfigError, match="must not go live"):
+        check_gates([again], Settings())
+
+
+def test_who_serves_models_of_one_symbol_is_told_where_they_do_not_go_together(tmp_path: Path):
+    alike = [load_bundle(write_model(tmp_path, generation)).manifest for generation in ("v6_fixed", "v8")]
+    assert symbol_words(alike) == []
+    other = load_bundle(write_model(tmp_path, "v8", ETH, columns=("rsi_14", "sentiment"), labels=None)).manifest
+    assert symbol_words([alike[0], other]) == [
+        "BTC-USD: its models read different columns: the ensemble takes all 73 by name only",
+        "BTC-USD: candles are refused, since they do not give sentiment",
+        "BTC-USD: its models were taught different labels, and a pool of them answers no question",
     ]
 
 

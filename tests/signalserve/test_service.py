@@ -521,8 +521,9 @@ def test_only_answers_of_the_failed_model_warn(open_desk: Open, tmp_path: Path):
 def test_failed_and_unjudged_gates_are_shown_and_logged(
     open_desk: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    write_model(write_store(tmp_path, (BTC,), ("v6_fixed",)), "v8", gates=FAILED)
+    write_model(write_store(tmp_path, (BTC,), ("v6_fixed",), gates=None), "v8", gates=FAILED)
     desk = open_desk(root=tmp_path, settings={"allow_failed_gates": True})
+    assert desk.ask(request_body(variant="v6_fixed"))["warnings"] == ["failed_gates"]
     shown = generate_latest(desk.registry).decode()
     for name, v6_fixed, v8 in (("failed_gates", 0, 2), ("gates_judged", 0, 1)):
         assert f'signalserve_{name}{{generation="v6_fixed",symbol="BTC-USD"}} {v6_fixed}.0' in shown

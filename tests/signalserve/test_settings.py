@@ -28,7 +28,7 @@ experiment:
 
 def test_the_file_in_the_repository_is_right():
     settings = load_settings(Path(__file__).resolve().parents[2] / "serving.yaml")
-    assert settings.of("BTC-USD").weights == {"v6_fixed": 0.4, "v8": 0.6}
+    assert settings.defaults.weights == {"v6_fixed": 0.4, "v8": 0.6}
     assert settings.of("BTC-USD").mode == "ensemble"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from export.report import model
 from export.report.model import (
     Column,
     Estimate,
@@ -194,3 +195,8 @@ def test_every_kind_of_plot_is_told_apart_by_its_kind() -> None:
     kinds = [type(plot) for plot in every_plot()]
     back = Report.model_validate_json(report().model_dump_json())
     assert [type(plot) for plot in back.sections[0].plots] == kinds
+
+
+def test_the_schema_beside_the_template_is_the_reports() -> None:
+    committed = Path(model.__file__).with_name("schema.json")
+    assert json.loads(committed.read_text()) == report_schema()
