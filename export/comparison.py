@@ -5,7 +5,8 @@
     paired.py       forecasts and labels -> scores and paired differences, with intervals
     decision.py     the owners' criteria in words, and the lines of serving.yaml
 
-Nothing of the test part reaches a fit, not even the choice between a linear and a log pool.
+Nothing of the test part reaches a fit, not even the choice between a linear and a log pool. One yardstick knows it, and
+says so in its name: the class shares in hindsight.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,22 +20,23 @@ import numpy.typing as npt
 
 from export.bootstrap import Interval
 from export.contest import (
-    BASE_RATES,
     BY_HAND,
+    EARLIER_SHARES,
     FULL_FIT,
     HAND_WEIGHT,
     LIKELIEST,
     METHODS,
+    OWN_SHARES,
     UNCALIBRATED,
     V6,
     WEIGHTED,
     Contest,
 )
-from export.dependence import require_labels
+from export.dependence import FEWEST_TO_JUDGE, require_count, require_labels
 from export.paired import Stream
 from export.pooling import Forecasts, PoolFit, fit_pool, given_a_move, losses_of, pooled, weight_interval
 from export.quality import NEUTRAL, fit_targets, judged_on, probabilities_of
-from export.scores import class_shares
+from export.scores import class_shares, log_losses
 from export.temperature import TemperatureFit, fit_temperature
 from signalserve import CLASSES
 from signalserve.bundle import Bundle
@@ -92,7 +94,8 @@ class LogitRange:
 class Comparison:
     """All that one symbol's test part shows. fits: each method's likeliest pool of the served forecasts.
 
-    test_curves: NLL on the test part of each point of a fit's curve, for looking at only.
+    test_curves: NLL on the test part of each point of a fit's curve, for looking at only.  calibration_nll: of each
+    model as served, on the calibration part, nats.
     """
 
     contest: Contest
@@ -103,6 +106,10 @@ class Comparison:
     stream: Stream
     logits: Mapping[str, LogitRange]
     effective_calibration: float
+    calibration_nll: Mapping[str, float]
+
+    def contestant(self, name: str) -> Contestant:
+        return next(contestant for contestant in self.contestants if contestant.name == name)
 
 
 def compete(contest: Contest, outputs: tuple[Output, Output]) -> Comparison:
@@ -122,10 +129,7 @@ def compete(contest: Contest, outputs: tuple[Output, Output]) -> Comparison:
     fitting = np.arange(len(labels)) < len(contest.calibration)
     calibration, test = np.flatnonzero(chosen & fitting), np.flatnonzero(chosen & ~fitting)
     horizon = contest.taught.horizon_bars
-    effective = require_labels(labels[calibration], horizon, f"fit pools of {contest.symbol}")
-    if not len(test):
-        raise DataError(f"{contest.symbol}: expected labels to judge on in the test part, got none; give later bars")
-
+    effective = _require_labels(contest, labels[calibration], labels[test])
     served = np.stack([output.probabilities for output in outputs])
     plain = np.stack(
         [
@@ -145,8 +149,8 @@ def compete(contest: Contest, outputs: tuple[Output, Output]) -> Comparison:
     for (generation, name), output, bundle in zip(LIKELIEST.items(), outputs, contest.bundles, strict=True):
         at = Calibration(bundle.manifest.calibration.clamp, temperatures[generation].temperature)
         forecasts[name] = probabilities_of(output.raw_logits[test], at)
-    base = class_shares(labels[calibration])
-    forecasts[BASE_RATES] = np.tile(base, (len(test), 1))
+    forecasts[EARLIER_SHARES] = np.tile(class_shares(labels[calibration]), (len(test), 1))
+    forecasts[OWN_SHARES] = np.tile(class_shares(labels[test]), (len(test), 1))
     if not contest.knows_neutral:
         forecasts = {name: given_a_move(said) for name, said in forecasts.items()}
     tested = Forecasts(served[:, test], labels[test], contest.knows_neutral)
@@ -173,7 +177,33 @@ def compete(contest: Contest, outputs: tuple[Output, Output]) -> Comparison:
             for output, bundle in zip(outputs, contest.bundles, strict=True)
         },
         effective,
+        {
+            bundle.manifest.generation: _nll(said, labels[calibration], contest)
+            for bundle, said in zip(contest.bundles, served[:, calibration], strict=True)
+        },
     )
+
+
+def _require_labels(contest: Contest, calibration: ClassIds, test: ClassIds) -> float:
+    """The effective number of labels to fit to. Raises DataError, with the remedy, where a part has too few."""
+    horizon, windows = contest.taught.horizon_bars, len(contest.ends)
+    try:
+        what = f"fit pools of {contest.symbol}"
+        effective = require_labels(calibration, horizon, what, knows_neutral=contest.knows_neutral, windows=windows)
+    except DataError as error:
+        raise DataError(
+            f"{error}, or fit to more of them with --fit-share (without it pools are fitted to what the models were "
+            "calibrated on, and only signalserve calibrate, on more bars, would change that)"
+        ) from None
+    try:
+        require_count(test, horizon, FEWEST_TO_JUDGE, f"judge {contest.symbol} on", windows=windows)
+    except DataError as error:
+        raise DataError(f"{error} (later ones), or a smaller --fit-share") from None
+    return effective
+
+
+def _nll(said: Floats, labels: ClassIds, contest: Contest) -> float:
+    return float(log_losses(said if contest.knows_neutral else given_a_move(said), labels).mean())
 
 
 def _fit_pools(

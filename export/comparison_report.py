@@ -8,7 +8,7 @@ from typing import Any, Final
 from export import bootstrap
 from export.comparison import Comparison, Contestant, Cost
 from export.contest import BY_HAND, FULL_FIT, METHODS, V6, V8, Contest
-from export.decision import Decision, percent, serving_lines
+from export.decision import Decision, is_pool, percent, sentence, serving_lines
 from export.paired import Estimate, Judged, Stream
 from export.report.model import (
     BarPlot,
@@ -30,6 +30,7 @@ from export.report.model import Estimate as Whiskers
 from export.scores import reliability
 from export.selective import risk_coverage
 from signalserve import CLASSES
+from signalserve.settings import Variant
 
 CURVE_POINTS: Final = 200
 """Of a risk-coverage curve: more than a screen has room for."""
@@ -46,7 +47,7 @@ class SymbolResult:
 
     @property
     def pool(self) -> Contestant:
-        return next(c for c in self.comparison.contestants if c.name == self.judged.pool)
+        return self.comparison.contestant(self.judged.pool)
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,15 @@ class Overall:
 
 
 def compare_report(
-    results: Sequence[SymbolResult], overall: Overall | None, *, threshold: float, created: str
+    results: Sequence[SymbolResult], overall: Overall | None, *, threshold: float, whole: bool, created: str
 ) -> Report:
     """The report of one or several symbols.
 
-    overall: None for one symbol.  threshold: of the confidence, from which on the bot acts.  created: UTC, ISO 8601
-    with a Z.
+    overall: None for one symbol.  threshold: of the confidence, from which on the bot acts.  whole: whether these are
+    all symbols of the store.  created: UTC, ISO 8601 with a Z.
     """
     decisions = [result.decision for result in results]
-    lines = serving_lines(decisions, {result.judged.scope: result.pool for result in results})
+    lines = serving_lines(decisions, {result.judged.scope: result.pool for result in results}, whole=whole)
     scopes = [*([(overall.judged, overall.decision)] if overall else []), *((r.judged, r.decision) for r in results)]
     return Report(
         command="compare",
@@ -76,7 +77,7 @@ def compare_report(
         verdict=_verdict(decisions, overall),
         facts=_facts(results),
         sections=[
-            _adoption(results, lines),
+            _adoption(results, lines, whole=whole),
             *([_overall(overall, threshold)] if overall else []),
             *(_symbol(result, threshold) for result in results),
         ],
@@ -88,8 +89,20 @@ def _verdict(decisions: Sequence[Decision], overall: Overall | None) -> Verdict:
     first = overall.decision if overall else decisions[0]
     met = [decision.choice is not None for decision in decisions]
     level: Level = "pass" if all(met) and first.choice else "warn" if any(met) or first.choice else "fail"
-    others = [decision.sentence for decision in decisions] if overall else []
-    return Verdict(level=level, sentence=first.sentence, reasons=[*others, *first.reasons])
+    each = _each(decisions, overall.decision) if overall else []
+    return Verdict(level=level, sentence=first.sentence, reasons=[*each, *first.reasons])
+
+
+def _each(decisions: Sequence[Decision], overall: Decision) -> list[str]:
+    """What is decided for the symbols one by one, those together that are decided alike."""
+    scopes: dict[Variant | None, list[str]] = {}
+    for decision in decisions:
+        scopes.setdefault(decision.choice, []).append(decision.scope)
+    if list(scopes) == [overall.choice]:
+        other = [f"{decision.scope} by {decision.mode}" for decision in decisions if decision.mode != overall.mode]
+        served = f"; if one must be served, {', '.join(other)}" if other else ""
+        return [f"Each of {', '.join(scopes[overall.choice])} alone leads to the same answer{served}."]
+    return [sentence(", ".join(alike), choice) for choice, alike in scopes.items()]
 
 
 def _facts(results: Sequence[SymbolResult]) -> dict[str, str]:
@@ -117,17 +130,33 @@ def _facts(results: Sequence[SymbolResult]) -> dict[str, str]:
 def _part(contest: Contest, *, test: bool, effective: float) -> str:
     part = contest.test if test else contest.calibration
     span = contest.series[0].span_of(part)
-    return f"{span.start} to {span.end}: {len(part):,} windows, labels worth {effective:,.0f} independent ones"
+    return (
+        f"{_minute(span.start)} to {_minute(span.end)} UTC: {len(part):,} windows, labels worth {effective:,.0f} "
+        "independent ones"
+    )
 
 
-def _adoption(results: Sequence[SymbolResult], lines: Sequence[str]) -> Section:
-    notes = ["Keep what else serving.yaml says. Weights and temperatures hold for these bundles and no others."]
+def _minute(time: str) -> str:
+    """2025-05-04T15:33:00Z -> 2025-05-04 15:33."""
+    return time[:16].replace("T", " ")
+
+
+def _adoption(results: Sequence[SymbolResult], lines: Sequence[str], *, whole: bool) -> Section:
+    notes = [
+        "Keep what else serving.yaml says."
+        if whole
+        else "Put each line under symbols:, in place of that symbol's own; defaults and other symbols stay.",
+        "Weights and temperatures hold for these bundles and no others.",
+    ]
     untraded = [result.judged.scope for result in results if result.decision.choice is None]
     if untraded:
         notes.append(
-            f"For {', '.join(untraded)} no criterion is met: the mode is that of the lowest NLL, to be watched and not "
-            "traded on."
+            f"For {', '.join(untraded)} no criterion is met: the mode is whoever answers best if somebody must, to be "
+            "watched and not traded on."
         )
+    alone = [result.judged.scope for result in results if not is_pool(result.pool.weight or 0.0)]
+    if alone:
+        notes.append(f"For {', '.join(alone)} one model has all the weight: there is no pool to serve.")
     refused = [b.name for result in results for b in result.comparison.contest.bundles if b.failed_gates]
     if refused:
         notes.append(f"{', '.join(refused)} failed gates: the service loads them only with allow_failed_gates: true.")
@@ -237,7 +266,8 @@ def _score_tables(judged: Judged, threshold: float) -> list[Table]:
 def _scores(judged: Judged) -> Table:
     return Table(
         title="Scores on the test part",
-        note="Lower is better. Base rates: always forecasting the calibration part's class shares.",
+        note="Lower is better. Earlier shares: always forecasting the calibration part's class shares; own shares: the "
+        "test part's, which nobody could know before. Who does not beat both is not shown to know anything.",
         columns=[
             Column(name="contestant", format="text"),
             Column(name="NLL", format="decimal", digits=4, unit="nats"),
@@ -253,8 +283,8 @@ def _confidence(judged: Judged) -> Table:
     return Table(
         title="Accuracy and confidence",
         note="A perfectly calibrated model's calibration error would be 'if perfect' on average, and above 'by chance' "
-        "in one case of 20. The base rates say the calibration part's largest class at all times; the largest class "
-        f"that came made up {percent(max(judged.base_rates))}.",
+        "in one case of 20. Who forecasts shares says the largest class at all times; the largest class that came made "
+        f"up {percent(max(judged.base_rates))}.",
         columns=[
             Column(name="contestant", format="text"),
             Column(name="accuracy", format="percent"),

@@ -31,7 +31,13 @@ FIT_SHARE: Final = 0.5
 """Of the windows that neither model learned from, where no manifest says where its temperature was fitted."""
 
 V6, V8 = GENERATIONS
-BASE_RATES: Final = "base rates"
+EARLIER_SHARES: Final = "earlier shares"
+OWN_SHARES: Final = "own shares, in hindsight"
+BASE_RATES: Final = (EARLIER_SHARES, OWN_SHARES)
+"""Two forecasters that know nothing of a window: one always says how often each class came on the calibration part, the
+other how often it comes on the test part. The former alone is a poor yardstick: where the shares moved between the
+parts, even a model without skill may beat it."""
+
 METHODS: Final[tuple[PoolMethod, ...]] = ("linear", "log")
 BY_HAND: Final[dict[PoolMethod, str]] = {method: f"{method} by hand" for method in METHODS}
 WEIGHTED: Final[dict[PoolMethod, str]] = {method: f"{method}, w" for method in METHODS}

@@ -25,6 +25,7 @@ from export.series import Series
 from export.split import Part
 from export.unseen import all_ends
 from signalserve.bundle import Bundle, Manifest, ScalerValues
+from signalserve.candles import iso
 from signalserve.engine import Engine, TorchEngine
 from signalserve.errors import DataError
 from signalserve.golden import golden_mismatch, golden_window
@@ -43,17 +44,18 @@ class OnBars:
     """What only bars can tell.
 
     bars: the file and the stretch, in words.  windows: how many were answered; not_finite: by NaN or infinity.
-    features: on these bars; scale: as gate 1 sees them.  training: the same on the bars that the scaler was fitted on;
-    None where these are not at hand, for the reason why_no_training.  fits: the symbol whose bars a foreign scaler
-    does fit.  unscaled, scaled, served: without the scaler, with it at T = 1, and as it answers; None where nothing
-    is finite, and unscaled too where there is no scaler.  days: class shares as served, (days, 3), empty where
-    windows are missing.
+    features: on these bars; farthest: the bar of their largest |scaled|, in words; scale: as gate 1 sees them.
+    training: the same on the bars that the scaler was fitted on; None where these are not at hand, for the reason
+    why_no_training.  fits: the symbol whose bars a foreign scaler does fit.  unscaled, scaled, served: without the
+    scaler, with it at T = 1, and as it answers; None where nothing is finite, and unscaled too where there is no
+    scaler.  days: class shares as served, (days, 3), empty where windows are missing.
     """
 
     bars: str
     windows: int
     not_finite: int
     features: FeatureFit
+    farthest: str
     scale: FeatureScale
     training: FeatureScale | None
     why_no_training: str
@@ -165,6 +167,7 @@ def _on_bars(
         windows=len(part),
         not_finite=int((~np.isfinite(raw).all(axis=1)).sum()),
         features=features,
+        farthest=_bar(series, part.bars.start + features.farthest.largest_row),
         scale=feature_scale(scaled, manifest.columns, GateSettings()),
         training=training,
         why_no_training=why_no_training,
@@ -197,6 +200,10 @@ def _some(part: Part) -> npt.NDArray[np.int64]:
 def _golden(manifest: Manifest, engine: Engine) -> str | None:
     output = engine.predict_rows(golden_window(manifest.scaler, manifest.window)[None])
     return golden_mismatch(manifest, output.raw_logits[0], output.probabilities[0])
+
+
+def _bar(series: Series, row: int) -> str:
+    return f"row {row:,}" if series.times_ms is None else f"{iso(int(series.times_ms[row]))[:16].replace('T', ' ')} UTC"
 
 
 def _bars(series: Series, part: Part) -> str:

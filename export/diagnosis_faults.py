@@ -11,6 +11,7 @@ from export.diagnosis_predictions import Stage
 from export.gates import GateSettings
 from export.report.model import Verdict
 from signalserve import CLASSES
+from signalserve.off_scale import OVERFLOW_BEYOND
 
 GATES: Final = GateSettings()
 """The owners' limits, where there is one."""
@@ -135,6 +136,16 @@ def _of_the_model(diagnosis: Diagnosis) -> Iterator[Fault]:
 
 def _of_features(diagnosis: Diagnosis, on_bars: OnBars) -> Iterator[Fault]:
     features, manifest = on_bars.features, diagnosis.bundle.manifest
+    worst = features.farthest
+    if worst.largest > OVERFLOW_BEYOND and worst.name not in tiny_scales(manifest.scaler, manifest.columns):
+        yield Fault(
+            "overflow",
+            True,
+            f"{worst.name} is {worst.largest:.0e} standard deviations off at {on_bars.farthest}: no network can work "
+            "with such a value.",
+            f"Mend that bar and diagnose again. The service refuses its {manifest.window} windows, and what was found "
+            "of them here means nothing.",
+        )
     if features.is_foreign and diagnosis.is_unscaled:
         yield _unscaled(on_bars)
     elif features.displaced:
@@ -151,15 +162,14 @@ def _of_features(diagnosis: Diagnosis, on_bars: OnBars) -> Iterator[Fault]:
         )
     yield from _lifeless(diagnosis, on_bars)
     if on_bars.training and on_bars.training.beyond and not features.is_foreign and not features.displaced:
-        training = on_bars.training
+        training, fitted_on = on_bars.training, manifest.spans.scaler_fit
         yield Fault(
             "training_bars",
             False,
-            f"The scaler is not that of its training bars: scaled, {training.beyond} of {training.columns} columns "
-            f"have a mean beyond ±{GATES.feature_mean:g} or a deviation beyond 1 ± {GATES.feature_deviation:g} there, "
-            f"{training.mean_column} a mean of {training.mean:.2g}.",
-            f"Was it fitted on other bars than {manifest.spans.train and manifest.spans.train.start[:10]} on? It fails "
-            "gate 1.",
+            f"The scaler is not that of the bars it was fitted on: scaled, {training.beyond} of {training.columns} "
+            f"columns have a mean beyond ±{GATES.feature_mean:g} or a deviation beyond 1 ± {GATES.feature_deviation:g} "
+            f"there, {training.mean_column} a mean of {training.mean:.2g}.",
+            f"Was it fitted on other bars than {fitted_on and fitted_on.start[:10]} on? It fails gate 1.",
         )
 
 

@@ -62,9 +62,9 @@ class ColumnFit:
     """One column on the bars, and its scaler.
 
     raw_mean, raw_deviation: before scaling.  mean, deviation, low, median, high: after it; low and high are the 5 %
-    and 95 % quantiles.  largest: |scaled|.  beyond: share of bars with |scaled| > 10.  width: the bars' spread in
-    units of the scaler's; None where more than 98 % of the bars hold one value.  constant: it never changes.
-    misfit: how it contradicts its scaler, None where it does not.
+    and 95 % quantiles.  largest: |scaled|, in the row largest_row.  beyond: share of bars with |scaled| > 10.
+    width: the bars' spread in units of the scaler's; None where more than 98 % of the bars hold one value.
+    constant: it never changes.  misfit: how it contradicts its scaler, None where it does not.
     """
 
     name: str
@@ -78,6 +78,7 @@ class ColumnFit:
     median: float
     high: float
     largest: float
+    largest_row: int
     beyond: float
     width: float | None
     constant: bool
@@ -116,6 +117,11 @@ class FeatureFit:
         return [column for column in self.columns if column.misfit]
 
     @property
+    def farthest(self) -> ColumnFit:
+        """The column that holds the largest |scaled|."""
+        return max(self.columns, key=lambda column: column.largest)
+
+    @property
     def is_foreign(self) -> bool:
         """Whether the scaler was fitted to something else: many columns contradict it, or one by far too much."""
         return len(self.misfits) > WARN_COLUMNS * len(self.columns) or any(c.is_foreign for c in self.columns)
@@ -150,7 +156,7 @@ def feature_fit(rows: Floats, columns: Sequence[str], scaler: ScalerValues, *, b
     low, median, high = np.quantile(scaled, (0.05, 0.5, 0.95), axis=0)
     raw_means, raw_deviations = rows.mean(axis=0), rows.std(axis=0)
     means_after, deviations_after = scaled.mean(axis=0), scaled.std(axis=0)
-    largest, beyond = sizes.max(axis=0), (sizes > WARN_BEYOND).mean(axis=0)
+    largest_rows, beyond = sizes.argmax(axis=0), (sizes > WARN_BEYOND).mean(axis=0)
     constant = np.ptp(rows.astype(np.float32), axis=0) == 0  # as the model reads them
     fits = [
         ColumnFit(
@@ -164,7 +170,8 @@ def feature_fit(rows: Floats, columns: Sequence[str], scaler: ScalerValues, *, b
             low=float(low[i]),
             median=float(median[i]),
             high=float(high[i]),
-            largest=float(largest[i]),
+            largest=float(sizes[largest_rows[i], i]),
+            largest_row=int(largest_rows[i]),
             beyond=float(beyond[i]),
             width=float(found.deviation[i] / scales[i]) if found.deviation[i] > 0 else None,
             constant=bool(constant[i]),

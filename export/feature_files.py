@@ -47,6 +47,8 @@ def read_features(path: Path, columns: Sequence[str]) -> tuple[Floats, npt.NDArr
         table = pyarrow.parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path}: cannot be read as parquet: {error}") from None
+    if not table.num_rows:
+        raise DataError(f"{path}: expected rows, got none")
     names = table.column_names
     wanted = list(columns)
     if all(name == unnamed(i) for i, name in enumerate(columns)) and not set(columns) <= set(names):
@@ -91,6 +93,9 @@ def _times(path: Path, table: pyarrow.Table) -> npt.NDArray[np.int64] | None:
     if name is None:
         return None
     column = table.column(name)
+    if column.null_count:
+        row = int(np.argmax(column.is_null().to_numpy()))
+        raise DataError(f"{path}: expected a time in every row, got none in row {row} of {name}; fill it or cut it off")
     if pyarrow.types.is_temporal(column.type):
         column = column.cast(pyarrow.timestamp("ms")).cast(pyarrow.int64())
     return np.asarray(times_ms(path, column.to_pylist())).astype(np.int64)

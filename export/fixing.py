@@ -19,16 +19,17 @@ import scipy
 import sklearn
 from sklearn.preprocessing import StandardScaler
 
-from export.bootstrap import Interval, mean_interval
-from export.checkpoints.importing import USUAL_CLAMP, Imported
+from export.checkpoints.contents import USUAL_CLAMP
+from export.checkpoints.files import named
+from export.checkpoints.importing import Imported
 from export.forward import forward
 from export.labels import neutral_band
 from export.quality import describe, probabilities_of, report_of
 from export.recalibration import Fitted, Sample, fit
 from export.reference_stream import describe_stream
-from export.scores import log_losses
+from export.scores import Gains, gains
 from export.series import Series
-from export.split import Part, Split, split_in_time
+from export.split import SHARES, Part, Split, split_in_time
 from export.unseen import all_ends, overlaps
 from export.versions import next_version
 from signalserve.bundle import Bundle, CalibrationValues, Manifest, ScalerValues, Span, Spans, sha256_of, write_bundle
@@ -67,8 +68,8 @@ class Mended:
     """One checkpoint, mended.
 
     imported: as its file is.  bundle: as it is now, in memory.  taught: the labels; band_from_bars: whether the
-    first part chose their band.  scaler_span: what the scaler was fitted on.  gain: NLL of always forecasting the
-    calibration part's class shares, less the mended one's, nats, on the test part.
+    first part chose their band.  scaler_span: what the scaler was fitted on.  gains: of the mended one on the test
+    part, over the calibration part's class shares and over its own.
     """
 
     imported: Imported
@@ -83,8 +84,7 @@ class Mended:
     before: State
     after: State
     report: Mapping[str, Any]
-    gain: float
-    gain_interval: Interval
+    gains: Gains
 
     @property
     def may_have_seen_these_bars(self) -> bool:
@@ -133,13 +133,12 @@ def mend(
     )
     model = scaled.as_bundle()
     calibration = _sample(model, series, taught, split.calibration, progress)
-    fitted = fit(calibration, USUAL_CLAMP, horizon, accuracy=WISHED_ACCURACY)
+    fitted = fit(calibration, USUAL_CLAMP, horizon, accuracy=WISHED_ACCURACY, share=SHARES[1])
     values = CalibrationValues(clamp=USUAL_CLAMP, temperature=fitted.temperature, method=fitted.method)
     test = _sample(model, series, taught, split.test, progress)
     as_it_was = _sample(imported.as_bundle(), series, taught, split.test, progress)
     new = Calibration(values.clamp, values.temperature)
     old = Calibration(imported.calibration.clamp, imported.calibration.temperature)
-    gains = _gains(test.judged, new, fitted.class_shares)
     return Mended(
         imported=imported,
         bundle=replace(scaled, calibration=values).as_bundle(),
@@ -152,9 +151,8 @@ def mend(
         fitted=fitted,
         before=_state(as_it_was.judged, old, horizon, has_scaler=imported.has_scaler),
         after=_state(test.judged, new, horizon, has_scaler=True),
-        report=report_of(test.raw_logits, new, test.labels, calibration.labels, horizon),
-        gain=float(gains.mean()),
-        gain_interval=mean_interval(gains, horizon),
+        report=report_of(test.raw_logits, new, test.labels, calibration.labels, horizon, earlier_part="calibration"),
+        gains=gains(probabilities_of(test.judged.raw_logits, new), test.judged.labels, fitted.class_shares, horizon),
     )
 
 
@@ -185,12 +183,16 @@ def write(mended: Mended, root: Path, command: str) -> Path:
     }
     changes = {
         "version": next_version(root, manifest.generation, manifest.symbol),
-        "spans": Spans(train=mended.imported.trained, calibration=mended.calibration.span, test=mended.test.span),
+        "spans": Spans(
+            train=mended.imported.trained,
+            calibration=mended.calibration.span,
+            test=mended.test.span,
+            scaler=mended.scaler_span,
+        ),
         "report": report,
         "provenance": {
             **provenance,
             "data": {"file": mended.data.name, "sha256": sha256_of(mended.data)},
-            "scaler_fitted_on": mended.scaler_span.model_dump(),
             "versions": {
                 **provenance["versions"],
                 "scikit-learn": sklearn.__version__,
@@ -225,8 +227,8 @@ def _sample(bundle: Bundle, series: Series, taught: Taught, part: Part, progress
     bad: npt.NDArray[np.bool_] = np.logical_not(np.isfinite(raw_logits).all(axis=1))
     if bad.any():
         raise DataError(
-            f"{bundle.path}: expected finite logits, got NaN or infinity in {bad.sum():,} of {len(bad):,} windows, the "
-            f"first at {iso(series.times()[part.ends[bad.argmax()]])}; run signalserve diagnose on it"
+            f"{named(bundle.path)}: expected finite logits, got NaN or infinity in {bad.sum():,} of {len(bad):,} "
+            f"windows, the first at {iso(series.times()[part.ends[bad.argmax()]])}; run signalserve diagnose on it"
         )
     labels = series.labels(taught.horizon_bars, taught.neutral_band)[part.ends]
     return Sample(str(bundle.path), series.span_of(part), raw_logits, labels)
@@ -242,10 +244,3 @@ def _state(judged: Sample, calibration: Calibration, horizon: int, *, has_scaler
         ties=float(((at_top > 1) | (top <= -calibration.clamp)).mean()),
         confidence=probabilities_of(judged.raw_logits, calibration).max(axis=1),
     )
-
-
-def _gains(judged: Sample, calibration: Calibration, shares: Floats) -> Floats:
-    """By how much each forecast beats that of these class shares, nats, (n,)."""
-    always = np.broadcast_to(shares, (len(judged.labels), len(shares)))
-    forecasts = probabilities_of(judged.raw_logits, calibration)
-    return log_losses(always, judged.labels) - log_losses(forecasts, judged.labels)

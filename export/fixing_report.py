@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from export import bootstrap
+from export.checkpoints.pickle_values import printable
 from export.fixing import WISHED_ACCURACY, Mended, State, seen_in_words
 from export.report.model import (
     Cell,
@@ -22,6 +23,7 @@ from export.report.model import (
     Table,
     Verdict,
 )
+from export.scores import Gain
 from export.temperature import HIGHEST, LOWEST
 from signalserve import CLASSES
 from signalserve.bundle import Span
@@ -46,7 +48,7 @@ def fix_report(models: Sequence[Mended], *, written: Sequence[str], created: str
         created=created,
         verdict=_verdict(named),
         facts={
-            name: f"{model.imported.path.name} is now {where}"
+            name: f"{printable(model.imported.path.name)} is now {where}"
             for (name, model), where in zip(named.items(), written, strict=True)
         },
         sections=[_before_and_after(named), _fitted(named)],
@@ -60,7 +62,7 @@ Named = Mapping[str, Mended]
 def _names(models: Sequence[Mended]) -> list[str]:
     """Each one's symbol, with its file where two are of one symbol."""
     count = Counter(model.imported.symbol for model in models)
-    both = [(model.imported.symbol, model.imported.path.name) for model in models]
+    both = [(model.imported.symbol, printable(model.imported.path.name)) for model in models]
     return [symbol if count[symbol] == 1 else f"{symbol} ({file})" for symbol, file in both]
 
 
@@ -68,17 +70,20 @@ def _names(models: Sequence[Mended]) -> list[str]:
 
 
 def _verdict(named: Named) -> Verdict:
-    better = [name for name, model in named.items() if model.gain_interval.low > 0]
+    better = [name for name, model in named.items() if model.gains.show_knowledge]
     others = [name for name in named if name not in better]
     sentence = f"{_listed(list(named))}: mended with a scaler, a clamp and a fitted temperature; "
     if not others:
-        sentence += "its NLL is below that of always forecasting the base rates"
+        sentence += "its NLL is below that of always forecasting the class shares, known before or in hindsight"
     elif not better:
-        sentence += "no knowledge can be shown: its NLL is not below that of always forecasting the base rates"
+        sentence += (
+            "no knowledge can be shown: its NLL is not below that of always forecasting the class shares, known "
+            "before and in hindsight"
+        )
     else:
         sentence += (
-            f"the NLL of {_listed(better)} is below that of always forecasting the base rates, that of "
-            f"{_listed(others)} cannot be shown to be"
+            f"the NLL of {_listed(better)} is below that of always forecasting the class shares, known before or in "
+            f"hindsight, that of {_listed(others)} cannot be shown to be"
         )
     unknown = any(model.imported.trained is None for model in named.values())
     level: Level = "warn" if others or unknown else "pass"
@@ -91,6 +96,10 @@ def _verdict(named: Named) -> Verdict:
     )
 
 
+def _gain(gain: Gain) -> str:
+    return f"{gain.mean:+.4f} ({gain.interval.low:+.4f} … {gain.interval.high:+.4f})"
+
+
 def _reasons(name: str, model: Mended) -> Iterator[str]:
     before, after = model.before.figures, model.after.figures
     yield (
@@ -99,8 +108,9 @@ def _reasons(name: str, model: Mended) -> Iterator[str]:
         f"{_percent(after['accuracy'])}, where the commonest class alone makes "
         f"{_percent(max(model.report['base_rates'].values()))}. Over 90 % confidence: "
         f"{_percent(before['confident_shares']['0.9'])} of predictions then, "
-        f"{_percent(after['confident_shares']['0.9'])} now. Gain over the base rates: {model.gain:+.4f} nats a "
-        f"prediction ({model.gain_interval.low:+.4f} … {model.gain_interval.high:+.4f})."
+        f"{_percent(after['confident_shares']['0.9'])} now. Gain in nats a prediction: {_gain(model.gains.earlier)} "
+        f"over the calibration part's class shares, {_gain(model.gains.hindsight)} over the test part's own, which "
+        "nobody knew."
     )
     if model.fitted.fit.at_bound == "upper":
         yield f"{name}: no temperature helps, its logits know nothing of the labels; do not serve it."
@@ -299,7 +309,7 @@ def _figures(model: Mended, where: str) -> dict[str, Any]:
             "interval": asdict(model.fitted.interval),
             "effective_labels": model.fitted.effective_labels,
         },
-        "gain_over_base_rates": {"nats": model.gain, "interval": asdict(model.gain_interval)},
+        "gains": asdict(model.gains),
     }
 
 

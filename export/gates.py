@@ -11,9 +11,8 @@ A gate is passed where all its figures are, on every set. The figure itself deci
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, sqrt
+from math import ceil
 from pathlib import Path
-from statistics import NormalDist
 from typing import Annotated, Any, Final, Literal, get_args
 
 import numpy as np
@@ -23,7 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from export.bootstrap import FEWEST_BLOCKS, Interval, mean_interval
 from export.quality import judged_on
-from export.selective import wilson
+from export.shares import share_interval
 from signalserve import CLASSES
 from signalserve.errors import ConfigError
 
@@ -49,6 +48,12 @@ def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
+def _distinct(gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
+    if twice := [gate for i, gate in enumerate(gates) if gate in gates[:i]]:
+        raise ValueError(f"expected each gate once, got {twice[0]} again: keep one of each")
+    return gates
+
+
 Number = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 Range = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
@@ -59,7 +64,9 @@ class GateSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    required: tuple[Gate, ...] = Field(GATES, min_length=1, description="gates that decide; others are only reported")
+    required: Annotated[tuple[Gate, ...], AfterValidator(_distinct)] = Field(
+        GATES, min_length=1, description="gates that decide; others are only reported"
+    )
     feature_mean: Number = Field(0.1, description="|mean| of every scaled feature is below this")
     feature_deviation: Number = Field(0.1, description="|standard deviation - 1| of every scaled feature is below this")
     raw_logit: Number = Field(15.0, description="no |raw logit| is larger: the clamp of the owners' checkpoints")
@@ -72,7 +79,9 @@ class GateSettings(BaseModel):
         1000, ge=300, description="windows of the fixed draw; with fewer unseen ones nothing is judged"
     )
     draw: int = Field(1, description="seed of the fixed draw: another number draws other windows")
-    recent_days: Number = Field(7.0, description="length of the most recent stretch")
+    recent_days: Number = Field(
+        7.0, description="length of the most recent stretch, at least 3 x (window + horizon) bars, as of the next"
+    )
     volatile_hours: Number = Field(24.0, description="length of the most volatile stretch")
 
 
@@ -93,8 +102,10 @@ def read_gates(path: Path) -> GateSettings:
         raise ConfigError(
             f"{path}: expected every key once; {len(keys) - len(lines)} stand there again: keep one of each"
         )
+    if not isinstance(content, dict | None):
+        raise ConfigError(f"{path}:1: expected lines of a name and its limit, such as accuracy: 0.68, and got none")
     try:
-        return GateSettings.model_validate({} if content is None else content)
+        return GateSettings.model_validate(content or {})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "the file"
@@ -331,36 +342,3 @@ def _share(gate: Gate, on: str, name: str, flags: Flags, among: Flags, block: in
     if not among.any():
         return Figure(gate, on, name, "share", None, limit, note=NONE_FINITE if gate != "accuracy" else NONE_JUDGED)
     return Figure(gate, on, name, "share", float(flags[among].mean()), limit, share_interval(flags, among, block))
-
-
-# ---- intervals
-
-
-def share_interval(flags: Flags, among: Flags, block: int) -> Interval | None:
-    """An interval for the share of `flags` among some of the predictions; None where they are too few.
-
-    flags, among: (m,), in time order.  block: neighbours that depend on each other by construction, > 0.
-    The block bootstrap says how many independent predictions these are worth, Wilson's interval what so many tell
-    of a share: near 0 and 1, where the bootstrap's own shrinks to a point, it stays honest.
-    """
-    worth = independent(flags, among, block)
-    return None if worth is None else wilson(float(flags[among].mean()), worth, LEVEL)
-
-
-def independent(flags: Flags, among: Flags, block: int) -> float | None:
-    """How many independent predictions would give the share of `flags` among these an interval as wide; None as above.
-
-    The bootstrap is that of the linearised ratio (Cochran, Sampling Techniques, section 2.11), so that predictions
-    that do not count keep their place. Flags that are all alike show no dependence to estimate from: every `block`
-    of them count as one.
-    """
-    n, count = len(among), int(among.sum())
-    if not count or n < FEWEST_BLOCKS * block:
-        return None
-    share = float(flags[among].mean())
-    if share in (0.0, 1.0):
-        return max(1.0, count / block)
-    found = mean_interval(np.where(among, flags - share, 0.0) * n / count, block, level=LEVEL)
-    quantile = NormalDist().inv_cdf((1 + LEVEL) / 2)
-    of_one = 2 * quantile * sqrt(share * (1 - share))  # the width of a normal interval from one prediction
-    return float(of_one / max(found.high - found.low, of_one / sqrt(count))) ** 2

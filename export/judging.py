@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -28,17 +29,17 @@ from export.gates import (
     Predictions,
     feature_scale,
     features_gate,
-    independent,
     prediction_gates,
 )
 from export.quality import judged_on
 from export.scores import by_class, class_shares
 from export.series import Series
+from export.shares import independent
 from export.split import Part
 from export.unseen import unseen
 from signalserve import CLASSES
 from signalserve.bundle import Bundle, Gates, Labels, Manifest, Span
-from signalserve.errors import DataError
+from signalserve.errors import ConfigError, DataError
 
 Floats = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
@@ -49,6 +50,9 @@ TRAINING: Final = "training"
 
 EDGES: Final = np.linspace(0.3, 1.0, 29)
 """Of the confidence histogram: 0.025 wide, and 0.75 and 0.9 are edges."""
+
+LEAST_STRETCH: Final = 3
+"""Times the bars that one prediction depends on, window and horizon: a shorter stretch holds one look at the market."""
 
 SetName = Literal["same_windows", "recent", "volatile"]
 
@@ -84,8 +88,11 @@ def draw_samples(
 
     horizon: bars that a label looks ahead.  assume_unseen: as for `unseen`.
     Raises TooFewWindows for fewer than `settings.windows`, DataError for a series without times or closes, or one
-    that holds nothing unseen.
+    that holds nothing unseen, ConfigError for a stretch under LEAST_STRETCH.
     """
+    per_day = 86_400_000 / series.interval_ms
+    wanted = _stretch("recent_days", settings.recent_days, per_day, manifest.window + horizon)
+    volatile = _stretch("volatile_hours", settings.volatile_hours, per_day / 24, manifest.window + horizon)
     times = series.times()
     part = unseen(series, manifest, horizon, by_calibration_too=True, assume_unseen=assume_unseen)
     if len(part) < settings.windows:
@@ -100,9 +107,8 @@ def draw_samples(
         return Sample(name, title, words, some, series.span_of(some))
 
     drawn = ends[fixed_draw(times[ends], series.symbol, settings)]
-    per_day = 86_400_000 / series.interval_ms
-    wanted, days = max(1, round(settings.recent_days * per_day)), len(part) / per_day
-    stretch = most_volatile(series, ends, round(settings.volatile_hours / 24 * per_day))
+    days = len(part) / per_day
+    stretch = most_volatile(series, ends, volatile)
     hours = len(stretch) / per_day * 24
     return (
         sample(
@@ -129,6 +135,18 @@ def draw_samples(
             stretch,
         ),
     )
+
+
+def _stretch(name: str, length: float, bars_per_unit: float, reach: int) -> int:
+    """The bars of a stretch. reach: bars that one prediction depends on.  Raises ConfigError for too short a one."""
+    bars, least = round(length * bars_per_unit), LEAST_STRETCH * reach
+    if bars < least:
+        raise ConfigError(
+            f"{name}: expected at least {least:,} bars, {LEAST_STRETCH} times the {reach} that a prediction and its "
+            f"outcome span, got {length:g}, which are {bars:,}: set it to "
+            f"{ceil(1000 * least / bars_per_unit) / 1000:g} or more"
+        )
+    return bars
 
 
 def fixed_draw(times_ms: Times, symbol: str, settings: GateSettings) -> npt.NDArray[np.intp]:
@@ -237,6 +255,7 @@ class Judgement:
             "judged_at": self.judged_at,
             "bars": self.bars,
             "labels": self.labels.model_dump(),
+            "required": list(self.settings.required),
             "settings": self.settings.model_dump(mode="json"),
             "sets": {finding.sample.name: _told(finding) for finding in self.findings},
             "figures": [figure.as_dict() for figure in self.figures],
@@ -301,12 +320,15 @@ def windows_of(samples: Sequence[Sample]) -> Classes:
 
 def training_features(series: Series, manifest: Manifest, settings: GateSettings) -> tuple[FeatureScale | None, str]:
     """How well the scaler fits the bars it was fitted on; None, and why, where these are not in the file."""
-    span = manifest.spans.train
+    span = manifest.spans.scaler_fit
     if span is None:
-        return None, "the bundle does not say which bars it was trained on"
+        return None, "the bundle does not say which bars its scaler was fitted on; import it with --trained START END"
     rows = _rows_of(series, span)
     if rows is None:
-        return None, f"its training bars, {span.start} to {span.end}, are not all in {series.path.name}"
+        return None, (
+            f"the bars of its scaler, {span.start} to {span.end}, are not all in {series.path.name}; give a folder "
+            "whose file also holds these"
+        )
     return feature_scale(_scaled(series.rows[rows.start : rows.stop], manifest), manifest.columns, settings), ""
 
 

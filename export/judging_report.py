@@ -1,6 +1,7 @@
 """A judgement -> its report: the verdict, every gate on every set, and accuracy beside what no model reaches."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -35,6 +36,11 @@ NAMES: Final[dict[Gate, str]] = {
     "accuracy": "accuracy",
 }
 
+SHORT: Final = 80
+"""Windows' lengths: in a shorter set, block-bootstrap intervals of what depends on a whole window are too narrow.
+
+`bootstrap.coverage` at an autocorrelation of 0.99, for 95 % intervals: 0.80 at 24 lengths of 60, 0.91 at 83."""
+
 
 def judging_report(judgement: Judgement) -> Report:
     manifest = judgement.bundle.manifest
@@ -52,6 +58,7 @@ def judging_report(judgement: Judgement) -> Report:
             "labels": f"{labels.horizon_bars} bars ahead, NEUTRAL within ±{labels.neutral_band:.4%}",
             "temperature, clamp": f"{manifest.calibration.temperature:.4g}, ±{manifest.calibration.clamp:g}",
             "bars": judgement.bars,
+            "gates required": _required_words(judgement),
         },
         sections=[
             _gates_section(judgement),
@@ -88,6 +95,13 @@ def verdict(judgement: Judgement) -> Verdict:
     return Verdict(level="pass", sentence=f"{_all(len(required))} passed on these bars.", reasons=reasons)
 
 
+def _required_words(judgement: Judgement) -> str:
+    required = judgement.settings.required
+    if set(required) == set(GATES):
+        return f"all {len(GATES)}"
+    return f"{len(required)} of {len(GATES)}: {_listed(required)}"
+
+
 def _all(count: int) -> str:
     return "The one required gate was" if count == 1 else f"All {count} required gates were"
 
@@ -115,15 +129,16 @@ def _reason(judgement: Judgement, gate: Gate) -> str:
     for figure in judgement.figures_of(gate):
         if not figure.passed:
             broken.setdefault(figure.name, []).append(figure)
-    parts = []
+    parts, unjudged = [], dict[str, list[str]]()
     for name, figures in broken.items():
         worst = max(figures, key=_excess)
         where = f"the {titles[worst.on]}"
         if worst.value is None:
-            parts.append(f"{name} could not be judged on {where}: {worst.note}")
+            unjudged.setdefault(f"could not be judged on {where}: {worst.note}", []).append(name)
             continue
         doubt = "; the data cannot tell it from the limit" if all(figure.undecided for figure in figures) else ""
         parts.append(f"{name} {_value(worst)} in {where} (wanted: {limit_words(worst)}{doubt})")
+    parts += [f"{' and '.join(names)} {why}" for why, names in unjudged.items()]
     beside = _beside(judgement) if gate == "accuracy" else ""
     return f"{_capital('; '.join(parts))}.{beside}"
 
@@ -137,15 +152,22 @@ def _excess(figure: Figure) -> float:
 
 
 def _beside(judgement: Judgement) -> str:
-    """On how many sets accuracy is shown to beat what needs no model; empty where the training is not known."""
+    """On how many sets accuracy is shown to beat what needs no model, and on how many one class came more often."""
     found = [finding.benchmark for finding in judgement.findings if finding.benchmark is not None]
     gains = [one.gain_interval for one in found if one.gain_interval is not None]
-    if not gains:
-        return ""
-    majority, better = found[0].majority, sum(gain.low > 0 for gain in gains)
-    if not better:
-        return f" On no set can it be shown to beat always saying {majority}."
-    return f" It beats always saying {majority} on {better} of {len(gains)} sets."
+    words = ""
+    if gains:
+        majority, better = found[0].majority, sum(gain.low > 0 for gain in gains)
+        words = (
+            f" It beats always saying {majority}, the training's commonest class, on {better} of {len(gains)} sets."
+            if better
+            else f" On no set can it be shown to beat always saying {majority}, the training's commonest class."
+        )
+    above = Counter(one.commonest for one in found if one.commonest_share >= one.accuracy)
+    if above:
+        sets = ", ".join(f"{name} on {count}" for name, count in above.items())
+        words += f" Always saying one class would have been right as often or more: {sets} of {len(found)} sets."
+    return words
 
 
 # ---- sections
@@ -206,12 +228,14 @@ def _shares_table(judgement: Judgement) -> Table:
                 _interval(figure),
                 limit_words(figure),
                 figure.passed,
-                figure.note or ("limit in interval" if figure.undecided else None),
+                _remark(figure, judgement),
             ]
             for figure in _by_name(judgement, "share")
         ],
         note="The figure decides. Intervals come from a block bootstrap, since predictions a bar apart share most of "
-        "their bars; where one holds the limit, more data could turn the result.",
+        "their bars; where one holds the limit, more data could turn the result. A set that spans few windows' lengths "
+        "gives a lower bound of the uncertainty: of 500 simulated series with an autocorrelation of 0.99, 80 % of the "
+        "95 % intervals held the truth at 1,440 values, 91 % at 5,000.",
     )
 
 
@@ -448,6 +472,18 @@ def _by_name(judgement: Judgement, kind: str) -> list[Figure]:
     figures = [figure for figure in judgement.figures if figure.kind == kind]
     names = list(dict.fromkeys(figure.name for figure in figures))
     return sorted(figures, key=lambda figure: names.index(figure.name))
+
+
+def _remark(figure: Figure, judgement: Judgement) -> str | None:
+    remarks = [figure.note] if figure.note else []
+    if figure.undecided:
+        remarks.append("limit in interval")
+    by_window = figure.gate != "accuracy"  # whose hits depend on each other by a horizon
+    if figure.interval is not None and by_window and figure.value not in (0, 1):  # these count a window as one
+        part = next(one.sample.part for one in judgement.findings if one.sample.name == figure.on)
+        if len(part.bars) < SHORT * part.window:
+            remarks.append("interval: at least this wide")
+    return "; ".join(remarks) or None
 
 
 def _interval(figure: Figure) -> Interval | None:

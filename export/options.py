@@ -1,16 +1,19 @@
 """What the offline commands share: their options, their progress bars and where their reports go."""
 
 import argparse
+import errno
 import json
+import os
 import shlex
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from signalserve.errors import ConfigError
+from signalserve.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # help comes at once: torch, pyarrow and rich only where a command runs
     from rich.console import Console
@@ -125,22 +128,69 @@ class Screen:
     def say(self, words: str) -> None:
         self.console.print(words, highlight=False, markup=False, soft_wrap=True)
 
-    def reports(self, reports: "list[tuple[str, Report]]", folder: Path) -> None:
+    def reports(self, reports: "Sequence[tuple[str, Report]]", folder: Path) -> None:
         """Write each report under its name as HTML and JSON, and show it. Raises DataError where that cannot be."""
-        from export.report.files import write_report
+        self.finish((), lambda _: reports, folder)
+
+    def finish(
+        self,
+        versions: Sequence[Callable[[], Path]],
+        reports: "Callable[[list[Path]], Sequence[tuple[str, Report]]]",
+        folder: Path,
+    ) -> None:
+        """Write new versions of bundles and then the reports on them, all or none; only then show and name them.
+
+        versions: each writes one and returns its folder.  reports: of these folders, each with its files' name.
+        Raises what a version raises, and DataError where a report cannot be written: the versions are gone again.
+        """
+        from export.report.files import write_reports
         from export.report.terminal import show
 
-        for stem, report in reports:
-            written = write_report(report, folder, stem)
+        written: list[Path] = []
+        try:
+            for write in versions:
+                written.append(write())  # noqa: PERF401 – what was written before one fails must be known
+            told = reports(written)
+            pages = write_reports(told, folder)
+        except BaseException:  # an interruption too: a version nobody was told of would be served as the newest
+            for path in written:
+                shutil.rmtree(path, ignore_errors=True)
+            raise
+        for (_, report), files in zip(told, pages, strict=True):
             if not self.as_json:
-                show(report, self.console, page=written[0])
-            self.say("wrote " + " and ".join(str(path) for path in written))
+                show(report, self.console, page=files[0])
+            self.say("wrote " + " and ".join(map(str, files)))
+        for path in written:
+            self.say(f"wrote {path}")
         if self.as_json:
-            contents = [report.model_dump(mode="json") for _, report in reports]
+            contents = [report.model_dump(mode="json") for _, report in told]
             print(json.dumps(contents[0] if len(contents) == 1 else contents, indent=1))
+
+
+def check_writable(*folders: Path) -> None:
+    """Before anything long is computed: may files be written to these folders, which need not be there yet?
+
+    Creates nothing, so that a refusal leaves no trace.  Raises DataError that names the folder.
+    """
+    for folder in folders:
+        place = folder.absolute()
+        there = next(path for path in (place, *place.parents) if os.path.exists(path))  # noqa: PTH110 – never raises
+        if not there.is_dir():
+            reason = errno.ENOTDIR
+        elif not os.access(there, os.W_OK | os.X_OK):
+            reason = errno.EACCES
+        else:
+            continue
+        raise DataError(f"{folder}: cannot be written: {os.strerror(reason)}; choose another folder")
 
 
 def screen_of(args: argparse.Namespace) -> Screen:
     from rich.console import Console
 
-    return Screen(Console(stderr=args.json), args.json)
+    class PipedConsole(Console):
+        """Leaves a reader that went away to `main`: rich would exit with 1, which says that a gate failed."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Screen(PipedConsole(stderr=args.json), args.json)

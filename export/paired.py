@@ -38,8 +38,14 @@ class Stream:
 
     @property
     def overlap(self) -> int:
-        """Neighbours whose labels overlap: `horizon` bars, each with a window of every symbol."""
+        """Neighbours whose labels may overlap: `horizon` bars, each with a window of every symbol."""
         return self.horizon * len(self.symbols)
+
+    @property
+    def windows_in_horizon(self) -> int:
+        """How many windows stand in `horizon` bars on average; fewer than `overlap` where some could not be judged."""
+        bars = int(self.times_ms[-1] - self.times_ms[0]) // self.interval_ms + 1
+        return max(1, round(self.horizon * len(self.labels) / bars))
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,7 @@ def pairs(pool: str) -> list[tuple[str, str]]:
         (V8, V6),
         *((pool, other) for other in (V6, V8, *BY_HAND.values())),
         *others,
-        *((name, BASE_RATES) for name in (V6, V8, pool)),
+        *((name, shares) for name in (V6, V8, pool) for shares in BASE_RATES),
     ]
 
 
@@ -188,7 +194,7 @@ def confidence_of(stream: Stream, name: str) -> Confidence:
     """
     said = stream.forecasts[name]
     confidence, hits = said.max(axis=1), _right(said, stream.labels) == 1
-    perfect = null_calibration_errors(confidence, stream.overlap)
+    perfect = null_calibration_errors(confidence, stream.windows_in_horizon)
     return Confidence(
         mean=float(confidence.mean()),
         error=calibration_error(confidence, hits),

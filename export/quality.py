@@ -1,6 +1,6 @@
 """A model's raw logits on bars that nothing was fitted to -> the `report` of its manifest."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -53,11 +53,17 @@ def describe(raw_logits: Floats, calibration: Calibration, labels: Labels, horiz
 
 
 def report_of(
-    raw_logits: Floats, calibration: Calibration, labels: Labels, earlier_labels: Labels, horizon: int
+    raw_logits: Floats,
+    calibration: Calibration,
+    labels: Labels,
+    earlier_labels: Labels,
+    horizon: int,
+    *,
+    earlier_part: Literal["train", "calibration"],
 ) -> dict[str, Any]:
     """`describe`, beside what is reached without a model, and where the gain over that lies.
 
-    earlier_labels: (k,), known before: their class shares are the forecast to beat.  Rows and labels that the model
+    earlier_labels: (k,), of the part `earlier_part`: their class shares are the forecast to beat.  Rows and labels that the model
     cannot be judged on are left out.  Raises DataError where none is left.
     """
     chosen = judged_on(raw_logits, labels)
@@ -71,7 +77,7 @@ def report_of(
     return {
         **describe(raw_logits, calibration, labels, horizon),
         "base_rates": by_class(class_shares(labels)),
-        "train_base_rates": by_class(shares),
+        f"{earlier_part}_base_rates": by_class(shares),
         **baselines(shares, labels),
         **skill(probabilities_of(raw_logits, calibration), labels, shares),
     }

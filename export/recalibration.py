@@ -9,7 +9,8 @@
 `fit` never sees the test part, and every quality that is reported comes from `evaluate`, which fits nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -17,15 +18,17 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from export.bootstrap import Interval, mean_interval
-from export.dependence import effective_labels, require_labels
+from export.bootstrap import Interval
+from export.dependence import FEWEST_TO_JUDGE, effective_labels, require_count, require_labels
 from export.forward import Progress, forward
 from export.quality import fit_targets, judged_on, probabilities_of, report_of
 from export.reference_stream import describe_stream
 from export.scores import (
+    Gains,
     ReliabilityBin,
     Scores,
     class_shares,
+    gains,
     log_losses,
     null_calibration_errors,
     reliability,
@@ -44,7 +47,8 @@ from export.temperature import (
 )
 from export.unseen import overlaps, unseen
 from export.versions import revise
-from signalserve.bundle import Bundle, CalibrationValues, Manifest, Span, Spans
+from signalserve import CLASSES
+from signalserve.bundle import Bundle, CalibrationValues, Manifest, Span
 from signalserve.bundle import Labels as Taught
 from signalserve.candles import iso
 from signalserve.errors import DataError
@@ -62,6 +66,9 @@ ACTED_ON: Final = (0.75, 0.9)
 PERFECT: Final = 0.95
 """The share of perfectly calibrated models whose calibration error on as many labels would stay below the limit."""
 
+OTHER_SHARES: Final = (0.5, 0.6, 0.7, 0.8, 0.9)
+"""For fitting: those that are looked at where the share asked for leaves one of the parts too small."""
+
 CURVE_POINTS: Final = 100
 COVERAGES: Final = np.geomspace(1, 0.001, 40)
 """Where the risk-coverage curve is drawn; closer where few predictions are left, and the accuracy moves most."""
@@ -78,6 +85,10 @@ class Sample:
     span: Span
     raw_logits: Floats
     labels: Labels
+
+    @property
+    def knows_neutral(self) -> bool:
+        return int(self.raw_logits.shape[1]) == len(CLASSES)
 
     @property
     def judged(self) -> "Sample":
@@ -100,8 +111,8 @@ class Fitted:
     """What the calibration part says.
 
     interval: of the likeliest temperature.  effective_labels: independent ones that the labels are worth.
-    class_shares: (3,), the forecast that a model has to beat.  threshold: from which on `accuracy` is reached, in
-    confidence at `temperature`; None where none does.  curve_nll: nats, at the temperatures of `curve`.
+    class_shares: (3,), the forecast that a model has to beat.  threshold: as `threshold_for` finds it for `accuracy`,
+    in confidence at `temperature`; None where none does.  curve_nll: nats, at the temperatures of `curve`.
     """
 
     fit: TemperatureFit
@@ -147,31 +158,17 @@ class AtTemperature:
 
 
 @dataclass(frozen=True)
-class Gain:
-    """By how much the forecasts' NLL is better than that of always forecasting the same class shares.
-
-    baseline_nll: of the latter.  mean, interval: of the difference, above 0 where the forecasts are better.  All nats.
-    """
-
-    baseline_nll: float
-    mean: float
-    interval: Interval
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """What the test part says of what was fitted.
 
-    at: by ascending temperature: GRID, the likeliest, the bundle's so far, the target's.  gain: of the new
-    temperature, over the calibration part's class shares.  gain_in_hindsight: over the test part's own, the best of
-    all forecasts that know nothing of a window: what is left is knowledge, not luck with the shares.  threshold: what
-    comes of Fitted.threshold here.  coverage: the risk-coverage curve at the new temperature, from all predictions to
-    few.  curve_nll: nats, at the temperatures of Fitted.curve.
+    at: by ascending temperature: GRID, the likeliest, the bundle's so far, the target's.  gains: of the new
+    temperature, over the calibration part's class shares and over the test part's own.  threshold: what comes of
+    Fitted.threshold here.  coverage: the risk-coverage curve at the new temperature, from all predictions to few.
+    curve_nll: nats, at the temperatures of Fitted.curve.
     """
 
     at: list[AtTemperature]
-    gain: Gain
-    gain_in_hindsight: Gain
+    gains: Gains
     threshold: Threshold | None
     coverage: list[Threshold]
     curve_nll: Floats
@@ -197,6 +194,21 @@ class Recalibration:
         """Whether the bundle's temperature so far has seen the test part, which then flatters it."""
         return overlaps(self.bundle.manifest.spans.calibration, self.test.span)
 
+    @property
+    def why_not_write(self) -> str | None:
+        """Why a new version would be no better; None where it may be. It would take the bundle's verdict away.
+
+        A temperature that was wished for is always another one, and so are labels that the bundle did not name.
+        """
+        old, fitted = self.bundle.manifest, self.fitted
+        if fitted.target:
+            return None
+        if fitted.fit.at_bound:
+            return f"the data bounds no temperature (the search ended at T = {fitted.temperature:,.4g})"
+        if self.taught == old.labels and fitted.interval.low <= old.calibration.temperature <= fitted.interval.high:
+            return "the data asks for no change"
+        return None
+
 
 def split(
     series: Series, manifest: Manifest, taught: Taught, share: float, *, assume_unseen: bool = False
@@ -204,17 +216,31 @@ def split(
     """The windows that the weights have not seen: the first `share` to fit to, and after an embargo those to judge on.
 
     share: above 0, below 1.  assume_unseen: as for `unseen`.
-    Raises DataError as `unseen` does, and where a side would be empty or the first too small to fit anything.
+    Raises DataError as `unseen` does, and where a side holds too few labels: the first to fit anything, the second to
+    judge it. It names another share that would do, if there is one.
     """
-    part = unseen(series, manifest, taught.horizon_bars, by_calibration_too=False, assume_unseen=assume_unseen)
+    horizon, model = taught.horizon_bars, f"{manifest.generation} of {manifest.symbol}"
+    part = unseen(series, manifest, horizon, by_calibration_too=False, assume_unseen=assume_unseen)
+    labels = series.labels(horizon, taught.neutral_band)
+    classes = 3 if manifest.knows_neutral else 2
+
+    def parts(share: float) -> tuple[Part, Part]:
+        try:
+            both = cut(part, share)
+        except ValueError as error:
+            raise DataError(f"{error}; give more bars") from None
+        samples = [Sample(model, series.span_of(one), np.empty((len(one), classes)), labels[one.ends]) for one in both]
+        calibration, test = (sample.judged for sample in samples)
+        _require(calibration, horizon, len(part))
+        require_count(test.labels, horizon, FEWEST_TO_JUDGE, f"judge {model}{_judged_where(test)}", windows=len(part))
+        return both
+
     try:
-        calibration, test = cut(part, share)
-    except ValueError as error:
-        raise DataError(f"{series.path}: {error}; give more bars, or another --fit-share") from None
-    labels = series.labels(taught.horizon_bars, taught.neutral_band)[calibration.ends]
-    known = np.empty((len(labels), 3 if manifest.knows_neutral else 2))
-    _require(labels[judged_on(known, labels)], taught.horizon_bars, f"{manifest.generation} of {manifest.symbol}")
-    return calibration, test
+        return parts(share)
+    except DataError as error:
+        other = _share_that_would_do(parts)
+        instead = f", or pass --fit-share {other:g}, with which these would do" if other else ""
+        raise DataError(f"{series.path}: {error}{instead}") from None
 
 
 def predict(
@@ -238,17 +264,24 @@ def predict(
 
 
 def fit(
-    calibration: Sample, clamp: float, horizon: int, *, accuracy: float, target: tuple[float, float] | None = None
+    calibration: Sample,
+    clamp: float,
+    horizon: int,
+    *,
+    accuracy: float,
+    target: tuple[float, float] | None = None,
+    share: float = 1.0,
 ) -> Fitted:
     """Everything that is learned, from the calibration part alone.
 
     clamp: of the logits.  horizon: bars that a label looks ahead.  accuracy: wished for, 0 … 1.  target: the mean
-    confidence to set the temperature for instead, low and high, 0 … 1.
+    confidence to set the temperature for instead, low and high, 0 … 1.  share: of all windows, that the part is; to
+    say how many more it would take.
     Raises DataError for too few labels, for logits that no temperature changes, with the optimiser's reason where it
     fails, and for a target out of reach.
     """
     judged = calibration.judged
-    _require(judged.labels, horizon, calibration.model)
+    _require(judged, horizon, round(len(calibration.labels) / share))
     if not np.ptp(judged.raw_logits.clip(-clamp, clamp), axis=1).any():
         raise DataError(
             f"{calibration.model}: expected logits that differ between the classes, got the same for all of them in "
@@ -286,14 +319,12 @@ def evaluate(test: Sample, fitted: Fitted, clamp: float, horizon: int, old_tempe
     """
     judged = test.judged
     new = Calibration(clamp, fitted.temperature)
-    gain = _gain(judged, new, fitted.class_shares, horizon)
     confidence, hits = _confidence_and_hits(judged, new)
     chosen = fitted.threshold
     temperatures = sorted({*GRID, fitted.fit.temperature, fitted.temperature, old_temperature})
     return Evaluation(
         at=[_at(judged, Calibration(clamp, temperature), horizon) for temperature in temperatures],
-        gain=gain,
-        gain_in_hindsight=_gain(judged, new, class_shares(judged.labels), horizon),
+        gains=gains(probabilities_of(judged.raw_logits, new), judged.labels, fitted.class_shares, horizon),
         threshold=at_threshold(confidence, hits, chosen.threshold, horizon) if chosen else None,
         coverage=_coverage(confidence, hits, horizon),
         curve_nll=_nll_at(judged, clamp, fitted.curve),
@@ -309,7 +340,14 @@ def write(done: Recalibration, root: Path, command: str) -> Path:
     new = CalibrationValues(clamp=old.calibration.clamp, temperature=fitted.temperature, method=fitted.method)
     calibration = Calibration(new.clamp, new.temperature)
     report = {
-        **report_of(test.raw_logits, calibration, test.labels, done.calibration.labels, done.taught.horizon_bars),
+        **report_of(
+            test.raw_logits,
+            calibration,
+            test.labels,
+            done.calibration.labels,
+            done.taught.horizon_bars,
+            earlier_part="calibration",
+        ),
         "temperature_fit": {
             **asdict(fitted.fit),
             "interval": asdict(fitted.interval),
@@ -324,24 +362,37 @@ def write(done: Recalibration, root: Path, command: str) -> Path:
         reference=describe_stream(test.raw_logits, probabilities_of(test.raw_logits, calibration), test.span),
         labels=done.taught,
         calibration=new,
-        spans=Spans(train=old.spans.train, calibration=done.calibration.span, test=test.span),
+        spans=old.spans.model_copy(update={"calibration": done.calibration.span, "test": test.span}),
         report=report,
     )
 
 
-def _require(labels: Labels, horizon: int, model: str) -> None:
-    require_labels(labels, horizon, f"fit a temperature to {model}")
+def _require(judged: Sample, horizon: int, windows: int) -> None:
+    require_labels(
+        judged.labels,
+        horizon,
+        f"fit a temperature to {judged.model}{_judged_where(judged)}",
+        knows_neutral=judged.knows_neutral,
+        windows=windows,
+    )
+
+
+def _judged_where(sample: Sample) -> str:
+    return "" if sample.knows_neutral else " where UP or DOWN came"
+
+
+def _share_that_would_do(parts: Callable[[float], object]) -> float | None:
+    """The first of OTHER_SHARES for which `parts` raises no DataError."""
+    for share in OTHER_SHARES:
+        with suppress(DataError):
+            parts(share)
+            return share
+    return None
 
 
 def _confidence_and_hits(sample: Sample, calibration: Calibration) -> tuple[Floats, npt.NDArray[np.bool_]]:
     probabilities = probabilities_of(sample.raw_logits, calibration)  # (n, 3)
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == sample.labels
-
-
-def _gain(sample: Sample, calibration: Calibration, shares: Floats, horizon: int) -> Gain:
-    baseline = log_losses(np.broadcast_to(shares, (len(sample.labels), 3)), sample.labels)  # (n,)
-    gains = baseline - log_losses(probabilities_of(sample.raw_logits, calibration), sample.labels)
-    return Gain(float(baseline.mean()), float(gains.mean()), mean_interval(gains, horizon))
 
 
 def _nll_at(sample: Sample, clamp: float, temperatures: Floats) -> Floats:

@@ -53,7 +53,7 @@ def _facts(done: Recalibration, written: str) -> dict[str, str]:
     two_classes = "" if old.knows_neutral else "; the model knows no NEUTRAL and is judged where UP or DOWN came"
     return {
         "Temperature so far": f"{temperature_text(old.calibration.temperature)} ({old.calibration.method})",
-        "Temperature now": f"{temperature_text(fitted.temperature)} ({fitted.method})",
+        "Temperature found": f"{temperature_text(fitted.temperature)} ({fitted.method})",
         "New version": written,
         "Clamp": f"±{old.calibration.clamp:g}",
         "Labels": f"{taught.horizon_bars} bars ahead, NEUTRAL within ±{100 * taught.neutral_band:.3g} %{two_classes}",
@@ -99,13 +99,14 @@ def _temperatures(done: Recalibration) -> Section:
 
 
 def _score_table(done: Recalibration) -> Table:
+    gains = done.evaluation.gains
     return Table(
         title="How good the forecasts are",
         note="NLL and Brier score: lower is better; at a lower NLL the probabilities were nearer to what came. The "
         "calibration error means nothing beside 0, only beside what perfectly calibrated models with these confidences "
         f"would show: on average, and what {whole_percent(PERFECT)} of them stay below. Always forecasting the class "
-        f"shares of the calibration part has an NLL of {done.evaluation.gain.baseline_nll:.4f}, those of the test part "
-        f"{done.evaluation.gain_in_hindsight.baseline_nll:.4f}.",
+        f"shares of the calibration part has an NLL of {gains.earlier.baseline_nll:.4f}, those of the test part "
+        f"{gains.hindsight.baseline_nll:.4f}.",
         columns=[
             Column(name="T", format="text"),
             Column(name="which is", format="text"),
@@ -127,7 +128,7 @@ def _score_table(done: Recalibration) -> Table:
                 at.calibration_error_limit,
                 at.scores.mean_confidence,
             ]
-            for at in done.evaluation.at
+            for at in _listed(done)
         ],
     )
 
@@ -135,8 +136,8 @@ def _score_table(done: Recalibration) -> Table:
 def _confident_table(done: Recalibration) -> Table:
     return Table(
         title=f"Who is {whole_percent(BOT)} sure, and how often that comes true",
-        note="The interval is Wilson's, on the number of independent predictions that they are worth: neighbours share "
-        "most of their bars. A dash: there are none.",
+        note="The interval is Wilson's, on the number of independent predictions that they are worth: neighbours are "
+        "right or wrong together. A dash: there are none.",
         columns=[
             Column(name="T", format="text"),
             Column(name=f"at least {whole_percent(BOT)} sure", format="percent"),
@@ -148,7 +149,7 @@ def _confident_table(done: Recalibration) -> Table:
         ],
         rows=[
             [temperature_text(at.temperature), *_acted_on(at.acted_on[0]), at.acted_on[1].coverage]
-            for at in done.evaluation.at
+            for at in _listed(done)
         ],
     )
 
@@ -172,7 +173,7 @@ def _likelihood_plot(done: Recalibration) -> LinePlot:
             Line(name="test part", x=temperatures, y=evaluation.curve_nll.tolist(), style="dashed"),
             Line(name="likeliest T, 95 % interval", x=interval, y=[fitted.fit.nll_after] * 3),
         ],
-        markers=[Marker(name="class shares alone, test part", at=evaluation.gain.baseline_nll, axis="y")],
+        markers=[Marker(name="class shares alone, test part", at=evaluation.gains.earlier.baseline_nll, axis="y")],
     )
 
 
@@ -270,12 +271,24 @@ def _role(done: Recalibration, temperature: float) -> str:
         "so far": done.bundle.manifest.calibration.temperature,
         "as wished": fitted.target.temperature if fitted.target else None,
     }
-    return ", ".join(role for role, of in roles.items() if of == temperature)
+    same = temperature_text(temperature)
+    return ", and ".join(role for role, of in roles.items() if of is not None and temperature_text(of) == same)
 
 
 def _role_in_brackets(done: Recalibration, at: AtTemperature) -> str:
     role = _role(done, at.temperature)
     return f" ({role})" if role else ""
+
+
+def _listed(done: Recalibration) -> list[AtTemperature]:
+    """Each temperature that prints differently once; of those alike the new one, then the likeliest."""
+    fitted = done.fitted
+    kept: dict[str, AtTemperature] = {}
+    for at in done.evaluation.at:
+        text = temperature_text(at.temperature)
+        if text not in kept or at.temperature in (fitted.temperature, fitted.fit.temperature):
+            kept[text] = at
+    return list(kept.values())
 
 
 def _distinct(done: Recalibration, found: list[AtTemperature]) -> list[AtTemperature]:
@@ -302,7 +315,11 @@ def _acted_on(at: Threshold) -> list[Cell]:
 
 
 def _span(span: Span) -> str:
-    return f"{span.start} … {span.end}"
+    return f"{_minute(span.start)} to {_minute(span.end)} UTC"
+
+
+def _minute(time: str) -> str:
+    return time.removesuffix("Z").replace("T", " ")[:16]
 
 
 def _figures(done: Recalibration) -> dict[str, Any]:
@@ -329,8 +346,8 @@ def _figures(done: Recalibration) -> dict[str, Any]:
             }
             for at in evaluation.at
         ],
-        "gain": asdict(evaluation.gain),
-        "gain_in_hindsight": asdict(evaluation.gain_in_hindsight),
+        "gain": asdict(evaluation.gains.earlier),
+        "gain_in_hindsight": asdict(evaluation.gains.hindsight),
         "threshold": {
             "accuracy": fitted.accuracy,
             "calibration": asdict(fitted.threshold) if fitted.threshold else None,

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from export.bootstrap import Interval
-from export.recalibration import ACTED_ON, PERFECT, AtTemperature, Evaluation, Fitted, Gain, Recalibration
+from export.recalibration import ACTED_ON, PERFECT, AtTemperature, Evaluation, Fitted, Recalibration
 from export.report.model import Verdict
+from export.scores import Gain
 from export.temperature import HIGHEST, LOWEST
 
 BOT: Final = ACTED_ON[0]
@@ -19,8 +20,7 @@ def verdict(done: Recalibration) -> Verdict:
     """
     fitted, evaluation = done.fitted, done.evaluation
     now = evaluation.at_temperature(fitted.temperature)
-    knows = evaluation.gain.interval.low > 0 and evaluation.gain_in_hindsight.interval.low > 0
-    good = fitted.fit.at_bound is None and now.is_calibrated and knows
+    good = fitted.fit.at_bound is None and now.is_calibrated and evaluation.gains.show_knowledge
     return Verdict(
         level="pass" if good else "warn",
         sentence=f"{_temperature(fitted)}: {_trust(now)}, {_confident(now)}.",
@@ -88,7 +88,7 @@ def _reasons(done: Recalibration) -> Iterator[str]:
     if fitted.target:
         yield from _cost(fitted, evaluation)
     yield _gain(evaluation)
-    yield _change(fitted.interval, done.bundle.manifest.calibration.temperature)
+    yield _change(fitted, done.bundle.manifest.calibration.temperature)
     if done.was_fitted_on_test:
         yield "The temperature so far was fitted to bars of this test part: its figures here flatter it."
     yield _wish(fitted, evaluation)
@@ -109,7 +109,7 @@ def _cost(fitted: Fitted, evaluation: Evaluation) -> Iterator[str]:
 
 def _gain(evaluation: Evaluation) -> str:
     """Whether the forecasts know anything of a window: more than shares that were known before, or turned out later."""
-    before, hindsight = evaluation.gain, evaluation.gain_in_hindsight
+    before, hindsight = evaluation.gains.earlier, evaluation.gains.hindsight
     baseline = f"always forecasting the calibration part's class shares ({_gain_text(before)})"
     own = f"the test part's own, the best that knows nothing of a window ({_gain_text(hindsight)})"
     if before.interval.high < 0:
@@ -129,12 +129,15 @@ def _gain_text(gain: Gain) -> str:
     return f"a gain of {mean} nats, {low} … {high}"
 
 
-def _change(interval: Interval, old: float) -> str:
+def _change(fitted: Fitted, old: float) -> str:
     """Whether the data asks for another temperature than the one so far."""
+    interval = fitted.interval
     so_far, one_is_inside = f"The T so far, {temperature_text(old)},", interval.low <= 1 <= interval.high
     if interval.low <= old <= interval.high:
         also = "; so does T = 1" if one_is_inside and old != 1 else ""
         return f"{so_far} lies within the interval of the likeliest{also}: the data asks for no change."
+    if fitted.fit.at_bound:
+        return f"{so_far} lies outside the interval of the likeliest, but the data bounds no other to take."
     if one_is_inside:
         return f"{so_far} lies outside the interval of the likeliest, T = 1 within it: the model needs no temperature."
     return f"{so_far} lies outside the interval of the likeliest: the data asks for a change."

@@ -223,7 +223,7 @@ def write(market: Market, draft: Draft, out: Path, version: str, command: str) -
     raw_logits = pipeline_logits(network, scaler, market, split.test)  # (m, 3)
     labels, earlier = market.labels_of(split.test), market.labels_of(split.train)
     report = {
-        **report_of(raw_logits, calibration, labels, earlier, HORIZON),
+        **report_of(raw_logits, calibration, labels, earlier, HORIZON, earlier_part="train"),
         "temperature_fit": asdict(fit),
     }
     if draft.was_mended:

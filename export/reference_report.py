@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from rich.table import Table
+from scipy.stats import entropy
 
 from export.reference_models import CLAMP, HORIZON
 from export.split import SHARES
@@ -21,8 +23,8 @@ TITLE: Final = "# Reference models"
 """The README's first line, by which this command knows its own."""
 
 HEADER: Final = (
-    *("symbol", "model", "T", "accuracy", "majority", "largest class", "NLL", "base-rate NLL", "Brier"),
-    *("base-rate Brier", "calibration error (if perfect)", "over 0.75", "gates failed"),
+    *("symbol", "model", "T", "accuracy", "majority", "largest class", "NLL", "base-rate NLL", "NLL in hindsight"),
+    *("Brier", "base-rate Brier", "calibration error (if perfect)", "over 0.75", "gates failed"),
 )
 
 
@@ -53,12 +55,22 @@ def table_rows(manifests: Sequence[Manifest]) -> Iterator[tuple[str, ...]]:
             f"{max(report['base_rates'].values()):.3f}",
             f"{report['nll']:.4f}",
             f"{report['base_rate_nll']:.4f}",
+            f"{hindsight_nll(manifest):.4f}",
             f"{report['brier']:.4f}",
             f"{report['base_rate_brier']:.4f}",
             f"{report['calibration_error']:.3f} ({report['calibration_error_null']:.3f})",
             f"{report['confident_shares']['0.75']:.1%}",
             "not judged" if manifest.gates is None else ", ".join(manifest.gates.failed) or "none",
         )
+
+
+def hindsight_nll(manifest: Manifest) -> float:
+    """What always forecasting the test part's own class shares reaches there, in nats: their entropy.
+
+    Nobody knows them beforehand; but a model that is no better shows no knowledge of any single window.
+    """
+    shares = np.array(list(manifest.report["base_rates"].values()))
+    return float(entropy(shares))
 
 
 GAIN_HEADER: Final = ("symbol", "model", "gain in NLL", "quiet or moving", "direction", "up or down right")
@@ -131,6 +143,8 @@ On the test part (from {tested[:10]} on; {counts} predictions a bundle), which n
 
 - `majority` is the accuracy of always saying the class that was most frequent in training, `largest class` the share
   of the class that turned out most frequent; `base-rate` scores are those of always forecasting the training's shares.
+- `NLL in hindsight` is that of always forecasting the class shares that the test part turned out to have. A model above
+  it may only have been luckier in its shares than the training's; below it, it knows something of single windows.
 - `calibration error` means nothing beside 0, only beside what a perfectly calibrated model would show on as many labels
   that overlap as much (in brackets).
 - `T` is the temperature that made the calibration part likeliest; the larger, the less its logits knew of the labels.

@@ -11,9 +11,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from export.bootstrap import Interval
-from export.dependence import effective_hits
-from export.selective import wilson
+from export.bootstrap import Interval, mean_interval
+from export.shares import wilson, worth
 from signalserve import CLASSES
 
 Floats = npt.NDArray[np.float64]
@@ -70,6 +69,32 @@ class Scores:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """By how much the forecasts' NLL is better than that of always forecasting the same class shares.
+
+    baseline_nll: of the latter.  mean, interval: of the difference, above 0 where the forecasts are better.  All nats.
+    """
+
+    baseline_nll: float
+    mean: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Gains:
+    """earlier: over the shares of a part known before.  hindsight: over the judged part's own, which nobody knew: the
+    best of all forecasts that know nothing of a window, so that what is left is no luck with the shares."""
+
+    earlier: Gain
+    hindsight: Gain
+
+    @property
+    def show_knowledge(self) -> bool:
+        """Whether both intervals lie above 0."""
+        return self.earlier.interval.low > 0 and self.hindsight.interval.low > 0
 
 
 def score(probabilities: Floats, labels: Labels, horizon: int) -> Scores:
@@ -134,7 +159,7 @@ def reliability(
     for members in np.array_split(np.argsort(confidence, kind="stable"), min(bins, len(confidence))):
         selected = np.zeros(len(confidence), dtype=bool)
         selected[members] = True
-        accuracy, effective = float(hits[members].mean()), effective_hits(hits, selected, horizon)
+        accuracy, effective = float(hits[members].mean()), worth(hits, selected, horizon, level=level)
         found.append(
             ReliabilityBin(
                 confidence=float(confidence[members].mean()),
@@ -197,6 +222,21 @@ def baselines(train_shares: Floats, labels: Labels) -> dict[str, Any]:
         "base_rate_nll": float(log_losses(forecast, labels).mean()),
         "base_rate_brier": float(brier_scores(forecast, labels).mean()),
     }
+
+
+def gains(probabilities: Floats, labels: Labels, earlier_shares: Floats, horizon: int) -> Gains:
+    """What the forecasts know beyond class shares, with 95 % block-bootstrap intervals.
+
+    probabilities: (n, 3).  labels: (n,), 0 … 2, one a bar, in time order.  earlier_shares: (3,), of a part before.
+    horizon: bars that a label looks ahead.  Raises DataError for a part too short for an interval.
+    """
+
+    def over(shares: Floats) -> Gain:
+        baseline = log_losses(np.broadcast_to(shares, probabilities.shape), labels)  # (n,)
+        differences = baseline - log_losses(probabilities, labels)
+        return Gain(float(baseline.mean()), float(differences.mean()), mean_interval(differences, horizon))
+
+    return Gains(earlier=over(earlier_shares), hindsight=over(class_shares(labels)))
 
 
 def skill(probabilities: Floats, labels: Labels, train_shares: Floats) -> dict[str, Any]:

@@ -6,15 +6,13 @@ Source: Geifman and El-Yaniv 2017, Selective Classification for Deep Neural Netw
 """
 
 from dataclasses import dataclass
-from math import sqrt
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 from export.bootstrap import Interval
-from export.dependence import effective_hits
+from export.shares import wilson, worth
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -22,6 +20,10 @@ Flags = npt.NDArray[np.bool_]
 SMALLEST: Final = 100.0
 """Effective predictions: a coin is right 68 times in 100 once in 4,900 tries, but 21 times in 30 once in 47; and every
 threshold is another try."""
+
+
+TRIED: Final = 200
+"""Thresholds, at most, that a search counts effective predictions at: each takes a bootstrap."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,19 @@ def risk_coverage(confidence: Floats, hits: Flags) -> Curve:
 def threshold_for(
     confidence: Floats, hits: Flags, accuracy: float, horizon: int, *, smallest: float = SMALLEST, level: float = 0.95
 ) -> Threshold | None:
-    """The lowest threshold from which on the accuracy reaches a wish; None if there is none.
+    """The lowest threshold such that what lies at it or above has the accuracy wished for; None if there is none.
 
+    Accuracy need not rise with the threshold: a higher one may fall short of the wish again. Where the lowest leaves
+    too few effective predictions, it is the lowest of TRIED others, spread evenly, that does not.
     confidence, hits: (n,), one a bar, in time order, n > 0.  accuracy: wished for, 0 … 1.  horizon: bars that a label
     looks ahead.  smallest: effective predictions that must remain.  Raises ValueError for other input.
     """
     curve = risk_coverage(confidence, hits)
     enough = np.rint(curve.coverage * len(confidence)) >= smallest  # effective ones are never more
     reached = enough & (curve.accuracy >= accuracy)
-    for threshold in curve.thresholds[reached]:
-        found = at_threshold(confidence, hits, float(threshold), horizon, level=level)
+    candidates = curve.thresholds[reached]
+    for i in np.unique(np.linspace(0, len(candidates) - 1, min(TRIED, len(candidates)), dtype=np.int64)):
+        found = at_threshold(confidence, hits, float(candidates[i]), horizon, level=level)
         if found.effective_n >= smallest:
             return found
     return None
@@ -94,22 +99,9 @@ def at_threshold(confidence: Floats, hits: Flags, threshold: float, horizon: int
     n = int(selected.sum())
     if not n:
         return Threshold(threshold, 0, 0.0, None, None, 0.0)
-    share, effective = float(hits[selected].mean()), effective_hits(hits, selected, horizon)
+    share = float(hits[selected].mean())
+    effective = worth(hits, selected, horizon, level=level)
     return Threshold(threshold, n, effective, share, wilson(share, effective, level), n / len(confidence))
-
-
-def wilson(share: float, n: float, level: float = 0.95) -> Interval:
-    """The score interval of a share, inside 0 … 1.
-
-    share: of successes, 0 … 1.  n: trials, > 0, any number: effective ones are not whole.  Else ValueError.
-    Source: Wilson 1927, Probable Inference, the Law of Succession, and Statistical Inference.
-    """
-    if not 0 <= share <= 1 or not n > 0:
-        raise ValueError(f"expected a share of 0 … 1 and n > 0, got {share} and {n}")
-    z = float(ndtri((1 + level) / 2))
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return Interval(max(0.0, centre - half), min(1.0, centre + half), level)
 
 
 def _check(confidence: Floats, hits: Flags) -> None:

@@ -123,13 +123,13 @@ def _from_features(path: Path, symbol: str, columns: Sequence[str], interval_ms:
     bad: npt.NDArray[np.bool_] = np.logical_not(np.isfinite(rows).all(axis=1))  # (n,)
     first_row = int(np.argmin(bad)) if not bad.all() else len(rows)  # rows of a warm-up have no features yet
     if bad[first_row:].any() or first_row == len(rows):
-        row = first_row + int(np.argmax(bad[first_row:])) if first_row < len(rows) else 0
-        column = columns[int(np.argmin(np.isfinite(rows[row])))]
+        row = first_row + int(np.argmax(bad[first_row:])) if first_row < len(rows) else len(rows) - 1
+        column = columns[int(np.argmin(np.isfinite(rows[row])))]  # in the last row, where no warm-up excuses it
         raise DataError(
             f"{path}: expected finite numbers after the warm-up, got {column} = NaN or infinity in row {row}"
         )
     largest = float(np.abs(rows[first_row:]).max())
-    if largest > np.finfo(np.float32).max:
+    if largest > float(np.finfo(np.float32).max):
         raise DataError(f"{path}: expected features within ±3.4e38, which is as far as float32 goes, got {largest:g}")
     if close is not None and not (np.isfinite(close).all() and (close > 0).all()):
         raise DataError(f"{path}: expected finite closes above 0")

@@ -77,7 +77,7 @@ def cut(part: Part, share: float) -> tuple[Part, Part]:
     earlier, later = part.ends[:border], part.ends[border + embargo :]
     if not (len(earlier) and len(later)):
         raise ValueError(
-            f"split: expected windows on both sides of {share:.0%} with an embargo of {embargo} bars between them, "
+            f"split: expected windows on both sides of {100 * share:g} % with an embargo of {embargo} bars between, "
             f"got {len(part)} windows: {len(earlier)} before and {len(later)} after"
         )
     return Part(earlier, part.window, part.horizon), Part(later, part.window, part.horizon)

@@ -26,14 +26,14 @@ def all_ends(series: Series, window: int, horizon: int) -> Part:
 def unseen(
     series: Series, manifest: Manifest, horizon: int, *, by_calibration_too: bool, assume_unseen: bool = False
 ) -> Part:
-    """The windows that share no bar with those that taught the weights (and, if asked, fitted the temperature).
+    """The windows that share no bar with those that taught weights and scaler (and, if asked, the temperature).
 
     A span of the manifest holds its windows' and its labels' bars, so that a window that begins after it shares
     nothing with it.  assume_unseen: the caller vouches for all bars where the manifest names no training span.
     Raises DataError where nobody knows what the model was trained on, or nothing is left.
     """
     spans = manifest.spans
-    known = [spans.train, spans.calibration] if by_calibration_too else [spans.train]
+    known = [spans.train, spans.scaler, *([spans.calibration] if by_calibration_too else [])]
     if spans.train is None and not assume_unseen:
         raise DataError(
             f"{manifest.generation} of {manifest.symbol} does not say which bars it was trained on, so that no figure "

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import signalserve
-from signalserve.bundle import Bundle, Manifest, find_bundles, load_bundle, newest_bundles, version_key, write_bundle
+from signalserve.bundle import Bundle, Manifest, load_bundle, newest_bundles, version_key, write_bundle
 from signalserve.engine import calibrated_model
 from signalserve.errors import BundleError
 from signalserve.golden import golden_answer
 
 
 def next_version(root: Path, generation: str, symbol: str) -> str:
-    """One more than the newest under root."""
-    taken = (path for path in find_bundles(root) if path.parts[-3:-1] == (generation, symbol))
+    """One more than the newest under root, where a folder without a manifest takes its number too."""
+    taken = (root / generation / symbol).glob("*")
     return str(max((version_key(path.name)[0] for path in taken), default=0) + 1)
 
 

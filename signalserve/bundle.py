@@ -67,11 +67,19 @@ class Span(Strict):
 
 
 class Spans(Strict):
-    """Which bars taught the weights, which the temperature, and which judged the result; null where nobody knows."""
+    """Which bars taught the weights, which the temperature, and which judged the result; null where nobody knows.
+
+    scaler: which bars the scaler was fitted on, where these are others than `train`.
+    """
 
     train: Span | None
     calibration: Span | None
     test: Span | None
+    scaler: Span | None = None
+
+    @property
+    def scaler_fit(self) -> Span | None:
+        return self.scaler or self.train
 
 
 class Golden(Strict):
@@ -191,7 +199,7 @@ def load_bundle(path: Path) -> Bundle:
 
 def find_bundles(root: Path) -> Iterator[Path]:
     """The bundle folders under root, by generation, symbol and version (oldest first)."""
-    folders = (path.parent for path in root.glob(f"*/*/*/{MANIFEST}"))
+    folders = (path.parent for path in root.glob(f"*/*/[!.]*/{MANIFEST}"))  # a dot: still being written
     return iter(sorted(folders, key=lambda path: (path.parts[-3], path.parts[-2], version_key(path.name))))
 
 

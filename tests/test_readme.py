@@ -1,6 +1,7 @@
 """The README says what is so."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -16,10 +17,11 @@ def test_the_models_figures_are_the_manifests(path: Path) -> None:
     manifest = json.loads(path.read_text())
     report = manifest["report"]
     name, share = max(report["base_rates"].items(), key=lambda item: item[1])
+    hindsight = -sum(share * math.log(share) for share in report["base_rates"].values())
     row = (
         f"| {manifest['symbol']} | {manifest['generation']} | {manifest['calibration']['temperature']:.3g} "
         f"| {report['accuracy']:.3f} | {share:.3f} ({name}) | {report['nll']:.4f} | {report['base_rate_nll']:.4f} "
-        f"| {report['brier']:.4f} | {report['base_rate_brier']:.4f} |"
+        f"| {hindsight:.4f} | {report['brier']:.4f} | {report['base_rate_brier']:.4f} |"
     )
     assert row in README
 

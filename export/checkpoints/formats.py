@@ -12,14 +12,21 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from export.checkpoints.pickle_values import printable, shown
 from signalserve import CLASSES
 from signalserve.errors import CheckpointError
 from signalserve.network import AttentionLstmConfig, Config, FeedForwardConfig, LstmConfig
 
 Array = npt.NDArray[Any]
 
-WRAPPERS: Final = ("module.", "base_model.")
-"""Prefixes of a network inside another: torch's DataParallel, and the owners' wrapper with the temperature."""
+WRAPPERS: Final = re.compile(r"(?:(?:module|base_model|_orig_mod|model)\.)*")
+"""Prefixes of a network inside another: DataParallel's, the owners' wrapper's, torch.compile's, Lightning's."""
+
+MAX_LAYERS: Final = 16
+"""Of a stack. The networks of the field have at most four."""
+
+MAX_WIDTH: Final = 4096
+"""Of what a layer reads. The networks of the field read at most 1,024 numbers."""
 
 USUAL_HEADS: Final = 8
 """Of the V8 LSTM's attention; no tensor's shape tells them."""
@@ -50,7 +57,7 @@ def recognise(tensors: Mapping[str, Array], config: Mapping[str, Any] | None = N
     tensors: a state dict.  config: what the file says of the network's sizes; only the number of heads is read.
     Raises CheckpointError for a layer that is missing, of another width or unknown, and for weights not finite.
     """
-    by_plain_name = {_unwrapped(name): array for name, array in tensors.items()}
+    by_plain_name = {WRAPPERS.sub("", name, count=1): array for name, array in tensors.items()}
     if len(by_plain_name) < len(tensors):
         raise CheckpointError(
             f"expected one network, got two in one state dict: {_some(list(tensors))}; save one alone"
@@ -78,12 +85,14 @@ _Found = tuple[str, str, Config, dict[str, Array], tuple[str, ...]]
 
 def _feed_forward(left: "_Tensors") -> _Found:
     """fc1 … fcN on the window's last row, with bn1 … or ln1 … between each hidden layer and its ReLU, or neither."""
-    numbers = sorted(int(match[1]) for name in left.names if (match := re.fullmatch(r"fc(\d+)\.weight", name)))
+    matches = (re.fullmatch(r"fc([1-9][0-9]{0,3})\.weight", name) for name in left.names)
+    numbers = sorted(int(match[1]) for match in matches if match)
     if numbers != list(range(1, len(numbers) + 1)):
         raise CheckpointError(
-            f"expected layers fc1, fc2, … without a gap, got {', '.join(f'fc{n}' for n in numbers)}; "
+            f"expected layers fc1, fc2, … without a gap, got {_some([f'fc{n}' for n in numbers])}; "
             "a layer is missing: save the whole state dict again"
         )
+    _check_layers("fc1, fc2, …", len(numbers))
     widths = [left.width("fc1.weight")]
     weights: dict[str, Array] = {}
     for n in numbers:
@@ -163,8 +172,9 @@ def _attention_lstm(left: "_Tensors", config: Mapping[str, Any]) -> _Found:
         widths.append(left.linear(f"fc{n}", widths[-1], weights, f"fc{n}"))
     told = next((config[key] for key in HEADS_KEYS if key in config), None)
     heads = USUAL_HEADS if told is None else told
-    if not isinstance(heads, int) or heads < 1 or hidden % heads:
-        raise CheckpointError(f"attention heads: expected a number that divides the width {hidden}, got {heads!r}")
+    if type(heads) is not int or heads < 1 or hidden % heads:
+        got = printable(str(heads)) if type(heads) is int else shown(heads)
+        raise CheckpointError(f"attention heads: expected a number that divides the width {hidden}, got {got}")
     sizes = AttentionLstmConfig(
         inputs=first.inputs,
         hidden=hidden,
@@ -192,14 +202,14 @@ def _meaning_of_outputs(outputs: int) -> str:
     return f"the outputs are in the order {', '.join(CLASSES)}"
 
 
-def _unwrapped(name: str) -> str:
-    for prefix in WRAPPERS:
-        name = name.removeprefix(prefix)
-    return name
+def _check_layers(stack: str, layers: int) -> None:
+    if layers > MAX_LAYERS:
+        raise CheckpointError(f"{stack}: expected at most {MAX_LAYERS} layers, got {layers:,}")
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "") if names else "none"
+    shown_names = ", ".join(printable(name) for name in names[:6]) or "none"
+    return shown_names + (f" and {len(names) - 6:,} more" if len(names) > 6 else "")
 
 
 @dataclass(frozen=True)
@@ -227,9 +237,12 @@ class _Tensors:
         """The second size of a matrix: its inputs."""
         array = self._left.get(name)
         if array is None or array.ndim != 2:
-            got = "no such tensor" if array is None else f"the shape {array.shape}"
+            got = "none; save the whole state dict again" if array is None else f"the shape {array.shape}"
             raise CheckpointError(f"{name}: expected a matrix (outputs, inputs), got {got}")
-        return int(array.shape[1])
+        width = int(array.shape[1])
+        if not 1 <= width <= MAX_WIDTH:
+            raise CheckpointError(f"{name}: expected 1 to {MAX_WIDTH:,} inputs, got {width:,}")
+        return width
 
     def take(self, name: str, shape: tuple[int, ...]) -> Array:
         """The tensor as float32. Raises CheckpointError if it is missing, has another shape or is not finite."""
@@ -275,7 +288,10 @@ class _Tensors:
 
     def linear(self, name: str, inputs: int, into: dict[str, Array], as_name: str) -> int:
         """weight (outputs, inputs) and bias (outputs,); returns outputs."""
-        outputs = len(self._left.get(f"{name}.weight", ()))
+        self.width(f"{name}.weight")
+        outputs = len(self._left[f"{name}.weight"])
+        if not outputs:
+            raise CheckpointError(f"{name}.weight: expected at least one output, got none")
         into[f"{as_name}.weight"] = self.take(f"{name}.weight", (outputs, inputs))
         into[f"{as_name}.bias"] = self.take(f"{name}.bias", (outputs,))
         return outputs
@@ -287,6 +303,7 @@ class _Tensors:
         directions = ("", "_reverse") if bidirectional else ("",)
         layers, width = 0, inputs
         while self.has(f"{name}.weight_ih_l{layers}"):
+            _check_layers(name, layers + 1)
             for direction in directions:
                 for part, shape in {
                     "weight_ih": (4 * hidden, width),

@@ -9,6 +9,7 @@ import datetime
 import re
 from collections.abc import Callable, Mapping
 from math import prod
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
 import numpy as np
@@ -33,10 +34,32 @@ ADVICE: Final = (
     ("joblib.", "It was written by joblib.dump: where it was made, save it with pickle.dump instead."),
     ("torch.nn.", "A whole model was pickled, code and all: where it was made, save model.state_dict() instead."),
     (
+        "__main__.",
+        "If a whole model was pickled, code and all: where it was made, save model.state_dict() instead.",
+    ),
+    (
         "torch._utils._rebuild_",
         "Its tensors were pickled without torch.save: where it was made, use torch.save instead.",
     ),
 )
+
+
+OWNERS_OWN: Final = (
+    *(
+        "joblib.numpy_pickle.",
+        "pandas.",
+        "pathlib.",
+        "argparse.",
+        "types.",
+        "enum.",
+        "omegaconf.",
+        "numpy.random.",
+        "numpy.ma.",
+    ),
+    *("fractions.", "decimal.", "uuid.", "zoneinfo.", "pytz.", "dateutil.", "builtins.range", "builtins.slice"),
+    *("__builtin__.xrange", "__builtin__.slice"),
+)
+"""Beginnings of what owners keep beside their weights: no attack as a rule, and not read all the same."""
 
 
 def is_stand_in(name: str) -> bool:
@@ -45,12 +68,14 @@ def is_stand_in(name: str) -> bool:
 
 
 def refusal(name: str) -> str:
-    """The words for a name that is not in the table."""
-    words = (
-        f"refers to {printable(name)}, which is no part of a checkpoint; nothing was executed: "
-        "do not load this file with torch.load or pickle"
-    )
-    return next((f"{words}. {advice}" for prefix, advice in ADVICE if name.startswith(prefix)), words)
+    """The words for a name that is not in the table: calm where owners are its likely source, and what they can do."""
+    words = f"refers to {printable(name)}, which is "
+    advice = next((advice for prefix, advice in ADVICE if name.startswith(prefix)), "")
+    if name.startswith(OWNERS_OWN):
+        advice = advice or "If the file is your own, save it again without it, as plain numbers, lists and text"
+        return f"{words}not read here; nothing was executed. {advice}"
+    words += "no part of a checkpoint; nothing was executed: do not load this file with torch.load or pickle"
+    return f"{words}. {advice}" if advice else words
 
 
 def check_key(key: object) -> None:
@@ -162,6 +187,42 @@ def _ordered_dict() -> dict[Any, Any]:
     return {}
 
 
+def _default_dict(factory: object = None) -> dict[Any, Any]:
+    """Made empty, as an OrderedDict; what it would make of a missing key is never made."""
+    if factory is not None and not (type(factory) is Global and factory.name in FACTORIES):
+        words = printable(factory.name) if type(factory) is Global else shown(factory)
+        raise ValueError(f"expected to make lists, dictionaries, numbers or sets, got {words}")
+    return {}
+
+
+def _deque(members: object = (), _longest: object = None) -> list[Any]:
+    """Made empty; APPENDS fills it."""
+    if type(members) not in (list, tuple) or members:
+        raise ValueError("expected a deque that is filled after it was made")
+    return []
+
+
+def _complex(real: object, imaginary: object) -> complex:
+    if type(real) is not float or type(imaginary) is not float:
+        raise ValueError("expected two numbers")
+    return complex(real, imaginary)
+
+
+def _posix_path(*parts: object) -> str:
+    return str(PurePosixPath(*_texts(parts)))
+
+
+def _windows_path(*parts: object) -> str:
+    return str(PureWindowsPath(*_texts(parts)))
+
+
+def _texts(parts: tuple[object, ...]) -> list[str]:
+    texts = [part for part in parts if type(part) is str]
+    if len(texts) < len(parts):
+        raise ValueError("expected the parts of a path as text")
+    return texts
+
+
 def _counter(counts: object = None) -> dict[Any, Any]:
     if type(counts) is not dict:
         raise ValueError(f"expected a dictionary of counts, got a {type(counts).__name__}")
@@ -184,6 +245,14 @@ def _date(state: object) -> str:
     return datetime.date(int.from_bytes(state[:2], "big"), state[2], state[3]).isoformat()
 
 
+def _time(state: object, zone: object = None) -> str:
+    """The six bytes of a time of day -> ISO 8601."""
+    if type(state) is not bytes or len(state) != 6 or not (zone is None or type(zone) is datetime.timezone):
+        raise ValueError("expected the six bytes of a time of day, and a fixed offset from UTC or none")
+    hour = state[0] % 128  # the high bit as in _datetime
+    return datetime.time(hour, state[1], state[2], int.from_bytes(state[3:], "big"), zone).isoformat()
+
+
 def _timedelta(days: object, seconds: object, micros: object) -> datetime.timedelta:
     if type(days) is not int or type(seconds) is not int or type(micros) is not int:
         raise ValueError("expected whole days, seconds and microseconds")
@@ -196,22 +265,36 @@ def _timezone(offset: object) -> datetime.timezone:
     return datetime.timezone(offset)
 
 
+BUILT_IN: Final = ("builtins", "__builtin__")
+"""The module of Python's own names, in protocols from 3 on and before."""
+
+FACTORIES: Final = tuple(f"{module}.{name}" for module in BUILT_IN for name in ("list", "dict", "int", "float", "set"))
+"""What a defaultdict may say that it makes."""
+
 BUILDERS: Final[Mapping[str, Builder | None]] = {
     # None: named as an argument of others, never called.
     "numpy.ndarray": None,
+    **dict.fromkeys(FACTORIES),
     "numpy.dtype": _dtype,
     **{f"numpy.{core}.multiarray._reconstruct": _reconstruct for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": _frombuffer for core in ("core", "_core")},
     "_codecs.encode": _encode,
-    **{f"{module}.bytes": _bytes for module in ("builtins", "__builtin__")},
-    **{f"{module}.bytearray": _bytes for module in ("builtins", "__builtin__")},
-    **{f"{module}.set": _set for module in ("builtins", "__builtin__")},
-    **{f"{module}.frozenset": _set for module in ("builtins", "__builtin__")},
+    **{f"{module}.bytes": _bytes for module in BUILT_IN},
+    **{f"{module}.bytearray": _bytes for module in BUILT_IN},
+    **{f"{module}.set": _set for module in BUILT_IN},
+    **{f"{module}.frozenset": _set for module in BUILT_IN},
+    **{f"{module}.complex": _complex for module in BUILT_IN},
     "collections.OrderedDict": _ordered_dict,
     "collections.Counter": _counter,
+    "collections.defaultdict": _default_dict,
+    "collections.deque": _deque,
     "datetime.datetime": _datetime,
     "datetime.date": _date,
+    "datetime.time": _time,
     "datetime.timedelta": _timedelta,
     "datetime.timezone": _timezone,
+    # pathlib._local: Python 3.13's
+    **{f"{m}.{kind}PosixPath": _posix_path for m in ("pathlib", "pathlib._local") for kind in ("", "Pure")},
+    **{f"{m}.{kind}WindowsPath": _windows_path for m in ("pathlib", "pathlib._local") for kind in ("", "Pure")},
 }

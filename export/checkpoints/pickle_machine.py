@@ -238,7 +238,7 @@ class _Machine:
         try:
             self.stack.append(builder(*arguments))
         except (TypeError, ValueError, OverflowError) as error:
-            raise CheckpointError(f"{named.name}: {error}") from None
+            raise CheckpointError(f"{named.name}: {printable(str(error))}") from None
 
     def _new_object(self, _: object) -> None:
         named, arguments = self._top(2)

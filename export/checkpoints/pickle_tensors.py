@@ -1,6 +1,7 @@
 """torch's part of the table: tensors as views of their storages, in numpy alone.
 
-16-bit floats become float32, once for each storage; quantised, sparse and 8-bit types are not in the table.
+bfloat16, which numpy lacks, becomes float32; quantised, sparse and 8-bit types are not in the table. A storage is read
+when the first of its tensors is asked for: what is left out of a file costs nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from export.checkpoints.pickle_globals import BUILDERS, Builder
-from export.checkpoints.pickle_values import Array, Global, Storage, check_shape, printable
+from export.checkpoints.pickle_values import Array, Global, Storage, TensorView, check_shape, printable
 
 UNTYPED: Final = "torch.storage.UntypedStorage"
 
@@ -47,22 +48,22 @@ def item_bytes(code: str) -> int:
 
 
 def numbers(data: bytes, code: str) -> Array:
-    """Little-endian bytes -> (n,), read-only; float32 from 16-bit floats."""
-    if code == "bf16":  # the upper half of a float32
-        values: Array = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
-    elif code == "f2":
-        values = np.frombuffer(data, "<f2").astype(np.float32)
+    """Little-endian bytes -> (n,), read-only; float32 from bfloat16."""
+    if code == "bf16":
+        halves = np.zeros((len(data) // 2, 2), "<u2")  # of n float32, the lower one first
+        halves[:, 1] = np.frombuffer(data, "<u2")
+        values: Array = halves.view("<f4")[:, 0]
     else:
         values = np.frombuffer(data, "<" + code)
     values.setflags(write=False)
     return values
 
 
-def storage_reader(read: Callable[[str, int], bytes]) -> Callable[[object], Storage]:
+def storage_reader(find: Callable[[str, int], Callable[[], bytes]]) -> Callable[[object], Storage]:
     """What a persistent id of torch's stands for.
 
-    read: (a storage's key, its bytes) -> exactly these bytes, or raises.
-    The returned function raises ValueError for an id of another form, and reads each storage once.
+    find: (a storage's key, its length in bytes) -> a function that reads exactly these bytes; raises where there are
+    none such.  The returned function raises ValueError for an id of another form, and finds each storage once.
     """
     storages: dict[str, Storage] = {}
 
@@ -76,31 +77,37 @@ def storage_reader(read: Callable[[str, int], bytes]) -> Callable[[object], Stor
                 raise ValueError("expected a storage as persistent id: its type, key, place and length")
         code = STORAGE_TYPES[type_name]
         if key not in storages:
-            storages[key] = Storage(numbers(read(key, length * item_bytes(code)), code), type_name)
+            read = find(key, length * item_bytes(code))
+            storages[key] = Storage(length, type_name, lambda: numbers(read(), code))
         known = storages[key]
-        if (known.type_name, len(known.values)) != (type_name, length):
+        if (known.type_name, known.length) != (type_name, length):
             raise ValueError(f"storage {printable(key)}: referred to once with one type or length, once with another")
         return known
 
     return storage
 
 
-def _view(storage: object, offset: object, size: object, stride: object) -> Array:
-    """A tensor, read-only. offset, stride: in elements."""
+def _view(storage: object, offset: object, size: object, stride: object) -> TensorView | Array:
+    """A tensor; an empty one at once, which needs nothing of its storage, whatever its other dimensions say."""
     if type(storage) is not Storage:
         raise ValueError("expected a storage")
-    values, size, stride = storage.values, check_shape(size), check_shape(stride)
+    size, stride = check_shape(size), check_shape(stride)
     if type(offset) is not int or offset < 0 or len(size) != len(stride):
         raise ValueError("expected an offset from 0, and a stride for each dimension")
-    # An empty tensor needs nothing of its storage, whatever its other dimensions say.
-    needed = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) + 1 if prod(size) else 0
-    if needed > len(values):
+    count = prod(size)
+    if not count:
+        return np.empty(size, storage.values.dtype)
+    needed = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) + 1
+    if needed > storage.length:
         shape = printable(f"shape {size}, stride {stride}, offset {offset}")
-        raise ValueError(f"a tensor of {shape} needs {needed:,} numbers, its storage has {len(values):,}")
-    if not needed:
-        return np.empty(size, values.dtype)
-    item = values.itemsize
-    return np.ndarray(size, values.dtype, values, offset * item, [step * item for step in stride])
+        raise ValueError(f"a tensor of {shape} needs {needed:,} numbers, its storage has {storage.length:,}")
+    if count > storage.length:  # a few bytes of file would become any number of weights
+        shape = printable(f"shape {size}, stride {stride}")
+        raise ValueError(
+            f"a tensor of {shape} overlaps itself: {count:,} numbers out of the {storage.length:,} of its storage; "
+            "save tensor.contiguous()"
+        )
+    return TensorView(storage, offset, size, stride)
 
 
 def _tensor_v2(
@@ -111,7 +118,7 @@ def _tensor_v2(
     _requires_grad: object = False,
     _hooks: object = None,
     metadata: object = None,
-) -> Array:
+) -> TensorView | Array:
     if metadata:
         raise ValueError("expected a tensor as it is, got a conjugate or negative view; save tensor.resolve_conj()")
     return _view(storage, offset, size, stride)
@@ -126,17 +133,20 @@ def _tensor_v3(
     _hooks: object,
     dtype: object,
     metadata: object = None,
-) -> Array:
+) -> TensorView | Array:
     """As v2, of the types that have no storage of their own."""
     code = UNTYPED_DTYPES.get(dtype.name) if type(dtype) is Global else None
     if code is None or type(storage) is not Storage or storage.type_name != UNTYPED:
         raise ValueError("expected an untyped storage and an unsigned type")
-    typed = Storage(storage.values.view("<" + code), UNTYPED)
+    item = np.dtype(code).itemsize
+    if storage.length % item:
+        raise ValueError(f"{storage.length:,} bytes are no whole number of {code}")
+    typed = Storage(storage.length // item, UNTYPED, lambda: storage.values.view("<" + code))
     return _tensor_v2(typed, offset, size, stride, metadata=metadata)
 
 
-def _parameter(data: object, _requires_grad: object = True, _hooks: object = None) -> Array:
-    if not isinstance(data, np.ndarray):
+def _parameter(data: object, _requires_grad: object = True, _hooks: object = None) -> TensorView | Array:
+    if not isinstance(data, TensorView | np.ndarray):
         raise ValueError(f"expected a tensor, got a {type(data).__name__}")
     return data
 

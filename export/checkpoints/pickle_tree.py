@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from export.checkpoints.pickle_values import ArrayShell, Dtype, Global, StandIn
+from export.checkpoints.pickle_values import ArrayShell, Dtype, Global, StandIn, TensorView
 from signalserve.errors import CheckpointError
 
 MAX_DEPTH: Final = 50
@@ -102,6 +102,10 @@ def _leaf(value: object) -> Any:
             return value
         case None | bool() | int() | float() | bytes() | np.ndarray():
             return value
+        case complex():  # strict JSON has none
+            return str(value)
+        case TensorView():
+            return value.array()
         case ArrayShell(contents=np.ndarray() as array):
             return array
         case ArrayShell():

@@ -1,6 +1,8 @@
 """What a pickle may hold beside plain values: names, stand-ins for objects, and arrays in the making."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,12 +56,37 @@ class ArrayShell:
     contents: Array | list[str] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Storage:
-    """The numbers that tensors are views of: (n,), read-only; bytes (uint8) where torch left the type to the tensor."""
+    """The numbers that tensors are views of, read when the first tensor is asked for.
 
-    values: Array
+    length: how many.  type_name: dotted, as the file has it.  read: gives them, (length,), read-only; bytes (uint8)
+    where torch left the type to the tensor.
+    """
+
+    length: int
     type_name: str
+    read: Callable[[], Array]
+
+    @cached_property
+    def values(self) -> Array:
+        return self.read()
+
+
+@dataclass(frozen=True)
+class TensorView:
+    """A tensor: a part of its storage, checked against the storage's length. offset, stride: in numbers."""
+
+    storage: Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def array(self) -> Array:
+        """Read-only, without a copy."""
+        values = self.storage.values
+        item = values.itemsize
+        return np.ndarray(self.size, values.dtype, values, self.offset * item, [step * item for step in self.stride])
 
 
 def check_shape(shape: object) -> tuple[int, ...]:
@@ -76,7 +103,7 @@ def shown(value: object) -> str:
     return printable(value) if type(value) is str else f"a {type(value).__name__}"
 
 
-def printable(text: str) -> str:
-    """Text of a file in an error message: ASCII, and short."""
-    text = ascii(text)[1:-1]
-    return text if len(text) <= 160 else text[:159] + "…"
+def printable(text: str, most: int = 160) -> str:
+    """Text of a file in a message: short, and what would steer a terminal or turn a line round is shown as its code."""
+    escaped = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text[:most])
+    return escaped if max(len(text), len(escaped)) <= most else escaped[: most - 1] + "…"

@@ -8,16 +8,17 @@ import io
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from export.checkpoints.files import named, reading
 from export.checkpoints.pickle_values import printable
 from signalserve.errors import CheckpointError
 
-MAX_FILE_BYTES: Final = 2**30
-"""Of a checkpoint: every storage that it refers to is read into memory."""
+MAX_FILE_BYTES: Final = 256 * 2**20
+"""Of a checkpoint. The largest known network has 60 MB, and three times that with its optimizer's state."""
 
 MAX_DIRECTORY_BYTES: Final = 2**20
 """Of a zip's directory: some ten thousand entries. A network with its optimizer's state has hundreds."""
@@ -30,6 +31,10 @@ OUTSIDE: Final = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\0")
 
 _UNREADABLE: Final = (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, EOFError, struct.error)
 """What zipfile raises for bytes that are no zip: its own errors, and those of what it decodes with."""
+
+
+NO_DIRECTORY: Final = "File is not a zip file"
+"""zipfile's words for a file without the mark that ends a zip."""
 
 
 class Archive:
@@ -52,14 +57,14 @@ class Archive:
         """At most one byte more than `most`."""
         return self._read(self.pickle_name, most + 1)
 
-    def read_storage(self, key: str, length: int) -> bytes:
-        """A storage's bytes. Raises CheckpointError where the archive has none of that key or of another length."""
+    def find_storage(self, key: str, length: int) -> Callable[[], bytes]:
+        """What reads a storage. Raises CheckpointError where the archive has none of that key or of another length."""
         name = f"{self._folder}data/{key}"
         size = self._sizes.get(name)
         if size != length:
             there = "the archive has no such entry" if size is None else f"the archive has {size:,}"
             raise self._error(f"expected {length:,} bytes in {printable(name)}, {there}")
-        return self._read(name, length)
+        return lambda: self._read(name, length)
 
     def _read(self, name: str, most: int) -> bytes:
         try:
@@ -106,7 +111,7 @@ class Archive:
             )
 
     def _error(self, words: str) -> CheckpointError:
-        return CheckpointError(f"{self._path}: {words}")
+        return CheckpointError(f"{named(self._path)}: {words}")
 
 
 class _Limited(io.FileIO):
@@ -123,18 +128,19 @@ class _Limited(io.FileIO):
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
     """The archive of a file, open. Raises CheckpointError for a file that cannot be read or is no such archive."""
-    try:
-        with _Limited(path) as file:
-            if (size := file.seek(0, io.SEEK_END)) > MAX_FILE_BYTES:
-                raise CheckpointError(
-                    f"{path}: expected a checkpoint of at most {MAX_FILE_BYTES:,} bytes, got {size:,}"
-                )
-            try:
-                zipped = zipfile.ZipFile(file)
-            except _UNREADABLE as error:
-                raise CheckpointError(f"{path}: a damaged zip archive: {printable(str(error))}") from None
-            file.limit = None  # a storage is longer
-            with zipped:
-                yield Archive(zipped, path, size)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    with reading(path), _Limited(path) as file:
+        if (size := file.seek(0, io.SEEK_END)) > MAX_FILE_BYTES:
+            raise CheckpointError(
+                f"{named(path)}: expected a checkpoint of at most {MAX_FILE_BYTES:,} bytes, got {size:,}; save it "
+                "without its optimizer's state"
+            )
+        try:
+            zipped = zipfile.ZipFile(file)
+        except _UNREADABLE as error:
+            words = f"a damaged zip archive: {printable(str(error))}"
+            if str(error) == NO_DIRECTORY:
+                words = "cut short: the zip's directory, at its end, is missing; copy the file again"
+            raise CheckpointError(f"{named(path)}: {words}") from None
+        file.limit = None  # a storage is longer
+        with zipped:
+            yield Archive(zipped, path, size)

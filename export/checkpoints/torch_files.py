@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import Any, Final
 
+from export.checkpoints.files import named, reading
 from export.checkpoints.pickle_tensors import TORCH_BUILDERS, storage_reader
 from export.checkpoints.pickle_values import printable
 from export.checkpoints.pickles import MAX_PICKLE_BYTES, read_pickle, unpickle
@@ -26,6 +27,9 @@ OTHER_KINDS: Final = {
 }
 """How files begin that are taken for checkpoints -> what they are and what to do."""
 
+TRAINING_ONLY: Final = ("optimizer_state_dict", "scheduler_state_dict")
+"""Keys that nothing is read of; an optimizer keeps two or three numbers for each weight."""
+
 SAFETENSORS_HEADER: Final = 100_000_000
 """Bytes that the format allows its header; the header's length are the file's first eight bytes."""
 
@@ -35,13 +39,10 @@ def read_file(path: Path) -> Any:
 
     Raises CheckpointError that says what a file of another kind is, and what to do.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-            file.seek(max(0, file.seek(0, io.SEEK_END) - 1))
-            last = file.read(1)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    with reading(path), path.open("rb") as file:
+        head = file.read(4096)
+        file.seek(max(0, file.seek(0, io.SEEK_END) - 1))
+        last = file.read(1)
     if head.startswith(b"PK\x03\x04"):
         return read_torch(path)
     other = _other_kind(head)
@@ -49,7 +50,7 @@ def read_file(path: Path) -> Any:
     if other is None and (head.startswith(b"\x80") or last == b"."):
         return read_pickle(path)
     kind = other or ("a text file" if _is_text(head) else "bytes of no known kind")
-    raise CheckpointError(f"{path}: expected a file of torch.save or pickle.dump, got {kind}")
+    raise CheckpointError(f"{named(path)}: expected a file of torch.save or pickle.dump, got {kind}")
 
 
 def _other_kind(head: bytes) -> str | None:
@@ -68,12 +69,13 @@ def _is_text(head: bytes) -> bool:
 
 
 def read_torch(path: Path) -> Any:
-    """What torch.save wrote into its zip: tensors become read-only numpy arrays, float32 those of 16-bit floats.
+    """What torch.save wrote into its zip: tensors become read-only numpy arrays, float32 those of bfloat16.
 
-    Tensors that shared a storage share memory. torch.tensor(array) copies one, torch.from_numpy warns.
-    Otherwise as read_pickle; raises CheckpointError.
+    The keys of TRAINING_ONLY are left out. Tensors that shared a storage share memory. torch.tensor(array) copies one,
+    torch.from_numpy warns. Otherwise as read_pickle; raises CheckpointError.
     """
     with open_archive(path) as archive:
         pickled = archive.read_pickle(MAX_PICKLE_BYTES)
-        label = f"{path}, {printable(archive.pickle_name)}"
-        return unpickle(pickled, label, TORCH_BUILDERS, storage_reader(archive.read_storage), archive.file_bytes)
+        label = f"{named(path)}, {printable(archive.pickle_name)}"
+        storages = storage_reader(archive.find_storage)
+        return unpickle(pickled, label, TORCH_BUILDERS, storages, archive.file_bytes, TRAINING_ONLY)

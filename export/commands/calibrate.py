@@ -2,11 +2,14 @@
 
 The windows that the weights have not seen are cut in time: everything is fitted to the first part, and judged on the
 last. With --target-confidence the temperature is set for a mean confidence instead, and the report says what that
-costs. Nothing is overwritten: the bundle's next version takes the temperature, and must be judged anew.
+costs. Nothing is overwritten: the bundle's next version takes the temperature, and must be judged anew. None is written
+where the data asks for no other temperature, or bounds none, unless --write says so.
 """
 
 import argparse
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,7 @@ from export.options import (
     add_labels,
     add_output,
     add_store,
+    check_writable,
     command_line,
     labels_of,
     screen_of,
@@ -25,6 +29,7 @@ from signalserve.errors import ConfigError
 
 if TYPE_CHECKING:  # torch and scipy only where the command runs
     from export.recalibration import Recalibration
+    from export.report.model import Report
     from export.series import Source
     from signalserve.bundle import Bundle
 
@@ -61,7 +66,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="these bars taught no weights, where the bundle does not say which did",
     )
     parser.add_argument("--out", type=Path, metavar="ROOT", help="where versions go (default MODEL_STORE/bundles)")
-    parser.add_argument("--dry-run", action="store_true", help="report only, write no version")
+    writing = parser.add_mutually_exclusive_group()
+    writing.add_argument("--dry-run", action="store_true", help="report only, write no version")
+    writing.add_argument("--write", action="store_true", help="write a version even if the data asks for no change")
     add_output(parser)
     parser.set_defaults(run=run)
 
@@ -69,7 +76,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Calibrate, write and report. Raises OperatorError for bad input, and has then written nothing."""
     from export.recalibration import write
-    from export.recalibration_report import calibrate_report
     from export.versions import find_bundle
 
     target = read_target(args.target_confidence)
@@ -78,16 +84,42 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"{name}: expected a share between 0 and 1, got {share:g}")
     source, screen = source_of(args), screen_of(args)
     root = args.out or args.model_store / "bundles"
+    check_writable(args.reports, *([] if args.dry_run else [root]))
     found = {bundle.name: bundle for bundle in (find_bundle(words, args.model_store) for words in args.bundles)}
     done = [recalibrate(bundle, source, args, target, screen) for bundle in found.values()]
-    reports = []
-    for one in done:
-        written = "none (--dry-run)" if args.dry_run else str(write(one, root, command_line()))
-        created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        stem = "-".join(("calibrate", *one.bundle.name.split("/")))
-        reports.append((stem, calibrate_report(one, written=written, created=created)))
-    screen.reports(reports, args.reports)
+    unwritten = [why_unwritten(one, args) for one in done]
+    versions = [
+        partial(write, one, root, command_line()) for one, why in zip(done, unwritten, strict=True) if why is None
+    ]
+    screen.finish(versions, lambda folders: list(reports(done, unwritten, iter(folders))), args.reports)
+    for one, why in zip(done, unwritten, strict=True):
+        if why is not None:
+            screen.say(f"{one.bundle.name}: no new version written: {why}")
     return 0
+
+
+def why_unwritten(one: "Recalibration", args: argparse.Namespace) -> str | None:
+    """Why no version is written of this one; None where one is."""
+    if args.dry_run:
+        return "--dry-run"
+    if args.write or one.why_not_write is None:
+        return None
+    return f"{one.why_not_write}; --write writes it all the same"
+
+
+def reports(
+    done: "list[Recalibration]", unwritten: list[str | None], folders: Iterator[Path]
+) -> "Iterator[tuple[str, Report]]":
+    """Each one's report, and the name of its files. folders: of the versions written, in the same order."""
+    from export.recalibration_report import calibrate_report
+
+    for one, why in zip(done, unwritten, strict=True):
+        written = str(next(folders)) if why is None else f"none: {why}"
+        created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        yield (
+            "-".join(("calibrate", *one.bundle.name.split("/"))),
+            calibrate_report(one, written=written, created=created),
+        )
 
 
 def read_target(words: str | None) -> tuple[float, float] | None:

@@ -8,6 +8,7 @@ adopt it are printed.
 import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from export.options import (
@@ -26,6 +27,8 @@ if TYPE_CHECKING:  # torch and scipy only where the command runs
     from export.comparison import Comparison, Cost
     from export.comparison_report import Overall, SymbolResult
     from export.contest import Contest
+    from export.decision import Decision
+    from export.paired import Judged
     from export.series import Source
     from signalserve.bundle import Bundle
 
@@ -90,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
     pool = FULL_FIT[chosen_method([comparison for comparison, _ in competed])]
     results, overall = judge_all(competed, pool, args, screen)
     created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    report = compare_report(results, overall, threshold=args.threshold, created=created)
+    whole = {contest.symbol for contest in contests} == symbols_of(args.model_store / "bundles")
+    report = compare_report(results, overall, threshold=args.threshold, whole=whole, created=created)
     stem = "compare" if overall else f"compare-{results[0].judged.scope}"
     screen.reports([(stem, report)], args.reports)
     return 0
@@ -131,6 +135,13 @@ def choose(args: argparse.Namespace, source: "Source", screen: Screen) -> "list[
         screen.say(f"left out, without {source.kind}: {', '.join(left_out)}")
     v6, v8 = GENERATIONS
     return [(load_bundle(newest[v6, symbol]), load_bundle(newest[v8, symbol])) for symbol in dict.fromkeys(wanted)]
+
+
+def symbols_of(root: Path) -> set[str]:
+    """Those that a store has any model of."""
+    from signalserve.bundle import find_bundles
+
+    return {folder.parts[-2] for folder in find_bundles(root)}
 
 
 def in_order(bundles: "Sequence[Bundle]") -> "tuple[Bundle, Bundle]":
@@ -176,20 +187,21 @@ def judge_all(
 ) -> "tuple[list[SymbolResult], Overall | None]":
     """Score and decide each symbol, and all together where there are several."""
     from export.comparison_report import Overall, SymbolResult
-    from export.decision import decide
+    from export.decision import candidates_of, decide
     from export.paired import judge, together
 
-    gates = {comparison.contest.symbol: comparison.contest.bundles[1].manifest.gates for comparison, _ in competed}
+    def decided(judged: "Judged", *comparisons: "Comparison") -> "Decision":
+        return decide(judged, candidates_of(comparisons, pool), urgent=args.urgent, accuracy=args.accuracy)
+
     results = []
     with screen.progress("scores and intervals", len(competed) + (len(competed) > 1)) as advance:
         for comparison, costs in competed:
-            symbol = comparison.contest.symbol
-            judged = judge(comparison.stream, symbol, pool, args.threshold)
-            decision = decide(judged, {symbol: gates[symbol]}, urgent=args.urgent, accuracy=args.accuracy)
-            results.append(SymbolResult(comparison, judged, decision, costs))
+            judged = judge(comparison.stream, comparison.contest.symbol, pool, args.threshold)
+            results.append(SymbolResult(comparison, judged, decided(judged, comparison), costs))
             advance(1)
         if len(competed) == 1:
             return results, None
-        judged = judge(together([comparison.stream for comparison, _ in competed]), ALL, pool, args.threshold)
+        everything = [comparison for comparison, _ in competed]
+        judged = judge(together([comparison.stream for comparison in everything]), ALL, pool, args.threshold)
         advance(1)
-    return results, Overall(judged, decide(judged, gates, urgent=args.urgent, accuracy=args.accuracy))
+    return results, Overall(judged, decided(judged, *everything))

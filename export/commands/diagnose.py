@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export.options import Screen, add_data, add_output, add_store, screen_of, source_of
+from export.options import Screen, add_data, add_output, add_store, check_writable, screen_of, source_of
 from signalserve.errors import CheckpointError, ConfigError, DataError
 
 if TYPE_CHECKING:  # torch and scipy only where the command runs
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.windows is not None and args.windows < 1:
         raise ConfigError(f"--windows: expected 1 or more, got {args.windows}")
+    check_writable(args.reports)
     screen = screen_of(args)
     source = None if args.bars is None and args.features is None else source_of(args)
     found = [read_model(words, args) for words in args.models]

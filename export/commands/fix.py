@@ -7,9 +7,17 @@ mends every checkpoint in it.
 
 import argparse
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
-from export.commands.import_checkpoint import add_checkpoint, check_labels, import_path, report_faults
+from export.commands.import_checkpoint import (
+    add_checkpoint,
+    add_out,
+    check_labels,
+    import_path,
+    report_faults,
+    root_of,
+)
 from export.options import add_data, add_labels, add_output, add_store
 from signalserve.errors import OperatorError
 
@@ -28,6 +36,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add_data(parser)
     add_labels(parser)
     add_store(parser)
+    add_out(parser)
     add_output(parser)
     parser.set_defaults(
         run=run,
@@ -36,43 +45,42 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Mend, write, tell; 2 where some checkpoint could not be. Raises OperatorError where none could."""
+    """Mend, write, tell. Raises OperatorError where the only one could not be; 2 where one of several could not."""
     from export.fixing import GENERATION, write
     from export.fixing_report import fix_report
-    from export.options import command_line, screen_of
+    from export.options import check_writable, command_line, screen_of
 
     check_labels(args.horizon, args.band)
+    check_writable(args.reports, root_of(args))
     screen, command = screen_of(args), command_line()
-    imported, faults = import_path(args, screen)
+    imported, failed = import_path(args, screen)
     mended: list[Mended] = []
-    failed: list[OperatorError] = [*faults]
     for checkpoint in imported:
         try:
             mended.append(mend_one(args, screen, checkpoint))
         except OperatorError as error:
             failed.append(error)
-    if not mended:
-        if len(failed) == 1:
-            raise failed[0]
-        return report_faults(screen, failed, "0 mended")
-    root = args.model_store / "bundles"
-    folders = [write(model, root, command) for model in mended]
-    created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    report = fix_report(mended, written=[str(folder) for folder in folders], created=created)
-    stem = f"fix-{GENERATION}-" + "-".join(dict.fromkeys(model.imported.symbol for model in mended))
-    screen.reports([(stem, report)], args.reports)
-    for folder in folders:
-        screen.say(f"wrote {folder}")
-    return report_faults(screen, failed, f"{len(mended)} mended")
+    if mended:
+        created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        stem = f"fix-{GENERATION}-" + "-".join(dict.fromkeys(model.imported.symbol for model in mended))
+        screen.finish(
+            [partial(write, model, root_of(args), command) for model in mended],
+            lambda folders: [(stem, fix_report(mended, written=list(map(str, folders)), created=created))],
+            args.reports,
+        )
+    return report_faults(screen, failed, "mended", len(mended))
 
 
 def mend_one(args: argparse.Namespace, screen: "Screen", imported: "Imported") -> "Mended":
     """Raises DataError for bars that cannot mend it."""
+    from rich.markup import escape
+
+    from export.checkpoints.pickle_values import printable
     from export.fixing import mend, split_for, windows_of
     from export.options import source_of
     from export.series import read_series
 
     series = read_series(source_of(args), imported.symbol, imported.columns, imported.interval_ms)
     split = split_for(imported, series, args.horizon)
-    with screen.progress(imported.path.name, windows_of(split)) as advance:
+    with screen.progress(escape(printable(imported.path.name)), windows_of(split)) as advance:
         return mend(imported, series, split, args.horizon, args.band, advance)

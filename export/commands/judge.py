@@ -6,9 +6,20 @@ the service refuses one that failed unless serving.yaml says `allow_failed_gates
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
-from export.options import add_data, add_labels, add_output, add_store, command_line, labels_of, screen_of, source_of
+from export.options import (
+    add_data,
+    add_labels,
+    add_output,
+    add_store,
+    check_writable,
+    command_line,
+    labels_of,
+    screen_of,
+    source_of,
+)
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -36,7 +47,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """0 where every required gate of every bundle was passed, else 1. Everything is judged before anything is written.
 
-    Raises ConfigError, BundleError or DataError where something must be mended first.
+    Raises ConfigError, BundleError or DataError where something must be mended first; then nothing was written.
     """
     from export.gates import GateSettings, read_gates
     from export.judging import draw_samples, judge_bundle, windows_of
@@ -46,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
     settings = read_gates(args.gates) if args.gates else GateSettings()
     source, screen = source_of(args), screen_of(args)
+    root = args.out or args.model_store / "bundles"
+    check_writable(args.reports, *([] if args.dry_run else [root]))
     tasks = []
     for words in args.bundles:
         bundle = find_bundle(words, args.model_store)
@@ -60,11 +73,12 @@ def run(args: argparse.Namespace) -> int:
         with screen.progress(bundle.name, len(windows_of(samples))) as progress:
             judgements.append(judge_bundle(bundle, series, samples, labels, settings, progress=progress))
     reports = [(f"judge-{one.bundle.name.replace('/', '-')}", judging_report(one)) for one in judgements]
-    screen.reports(reports, args.reports)
-    root = args.out or args.model_store / "bundles"
-    for one in judgements:
-        if args.dry_run:
-            screen.say(f"{one.bundle.name}: no new version written (--dry-run)")
-            continue
-        screen.say(f"wrote {revise(one.bundle, root, command=command_line(), gates=one.as_gates())}")
+    versions = [
+        partial(revise, one.bundle, root, command=command_line(), gates=one.as_gates())
+        for one in judgements
+        if not args.dry_run
+    ]
+    screen.finish(versions, lambda _: reports, args.reports)
+    if args.dry_run:
+        screen.say("no new version written (--dry-run)")
     return 1 if any(one.failed for one in judgements) else 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.commands.pack import add_options
-from export.options import add_data, screen_of, source_of
+from export.options import add_data, check_writable, screen_of, source_of
 from signalserve.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """Raises OperatorError; nothing is written unless every file agrees."""
     from export.onnx_check import RUNS, check
 
+    check_writable(args.out)
     screen = screen_of(args)
     files = _files(args)
     checked = []
@@ -51,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
         windows, which = _windows(args, file)
         with screen.progress(f"checking {file.stem}", RUNS * len(windows)) as progress:
             checked.append((file, which, check(file, windows, progress)))
+    paths = [_write(args.out, file) for file, _, _ in checked]  # all, before a reader of the output can go away
     written = []
-    for file, which, agreement in checked:
-        path = _write(args.out, file)
+    for path, (file, which, agreement) in zip(paths, checked, strict=True):
         written.append(
             {
                 "file": str(path),

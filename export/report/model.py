@@ -25,6 +25,7 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_validator,
@@ -363,8 +364,13 @@ class Report(_Data):
 
 
 def report_schema() -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of a report's JSON."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Report.model_json_schema()}
+    """The JSON schema (draft 2020-12) of what --json prints: a report, or several of one command in a list.
+
+    A file holds one report.
+    """
+    several = Annotated[list[Report], Field(min_length=2)]
+    one_or_several: TypeAdapter[Any] = TypeAdapter(Report | several)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **one_or_several.json_schema()}
 
 
 def read_report(path: Path) -> Report:

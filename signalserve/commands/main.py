@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(_hint(error))
         return 2
     except KeyboardInterrupt:
+        _say("interrupted")
         return 130
     except BrokenPipeError:
         # what is still buffered would raise again when the interpreter flushes at its end

@@ -9,9 +9,10 @@ from contests import BAND, BARS, HORIZON, TAUGHT, WINDOW, bundle, contest, outpu
 from export.bootstrap import mean_interval
 from export.comparison import Comparison, chosen_method, compete, measure_costs
 from export.contest import (
-    BASE_RATES,
     BY_HAND,
+    EARLIER_SHARES,
     FULL_FIT,
+    OWN_SHARES,
     UNCALIBRATED,
     V6,
     V8,
@@ -20,6 +21,7 @@ from export.contest import (
     check_one_horizon,
     parts,
 )
+from export.decision import candidates_of
 from export.dependence import effective_labels
 from export.paired import confidence_of, difference_of, figures_of, mean_of, together
 from signalserve.bundle import Labels, Spans
@@ -127,7 +129,9 @@ def test_nothing_of_the_test_part_touches_a_fit(compared: Comparison) -> None:
     assert again.contestants == compared.contestants
     assert again.fits == compared.fits
     assert again.temperatures == compared.temperatures
-    assert (again.stream.forecasts[BASE_RATES] == compared.stream.forecasts[BASE_RATES][0]).all()
+    assert again.calibration_nll == compared.calibration_nll
+    assert (again.stream.forecasts[EARLIER_SHARES] == compared.stream.forecasts[EARLIER_SHARES][0]).all()
+    assert (again.stream.forecasts[OWN_SHARES] == [0, 0, 1]).all()
     assert difference_of(again.stream, V8, V6).nll.value != difference_of(compared.stream, V8, V6).nll.value
 
 
@@ -137,6 +141,27 @@ def test_everybody_forecasts_every_window_of_the_test_part(compared: Comparison)
     for said in compared.stream.forecasts.values():
         assert said.shape == (len(compared.contest.test), 3)
         np.testing.assert_allclose(said.sum(axis=1), 1, atol=1e-12)
+
+
+def test_shares_are_those_of_the_calibration_part_and_in_hindsight_of_the_test_part(compared: Comparison) -> None:
+    one, stream = compared.contest, compared.stream
+    for name, part in ((EARLIER_SHARES, one.calibration), (OWN_SHARES, one.test)):
+        shares = [(one.labels[part.ends] == k).mean() for k in range(3)]
+        np.testing.assert_allclose(stream.forecasts[name], np.tile(shares, (len(one.test), 1)), atol=1e-12)
+    hindsight, earlier = (figures_of(stream, name, 0.6).nll.value for name in (OWN_SHARES, EARLIER_SHARES))
+    assert hindsight < earlier  # the shares that came are the best constant forecast
+
+
+def test_the_models_are_compared_on_the_calibration_part_too_by_plain_arithmetic(compared: Comparison) -> None:
+    one, n = compared.contest, len(compared.contest.calibration)
+    labels, said = one.labels[one.calibration.ends], output(one, knows=1.2, seed=2).probabilities[:n]
+    expected = -np.log(said[np.arange(n), labels]).mean()
+    assert compared.calibration_nll[V8] == pytest.approx(expected)
+    fits = {method: replace(fit, n=3 * n) for method, fit in compared.fits.items()}
+    longer = replace(compared, contest=contest("ETH-USD"), fits=fits, calibration_nll={V6: 1.0, V8: 2.0})
+    both = candidates_of([compared, longer], FULL_FIT["log"])
+    assert both.nll[V8] == pytest.approx((expected + 3 * 2.0) / 4)
+    assert both.weights.keys() == both.gates.keys() == {"BTC-USD", "ETH-USD"}
 
 
 def test_only_the_pool_of_untempered_models_cannot_be_served(compared: Comparison) -> None:
@@ -200,6 +225,15 @@ def test_a_window_that_is_not_judged_leaves_a_gap_in_time(compared: Comparison) 
     assert found.interval.low < values.mean() < found.interval.high
 
 
+def test_labels_share_their_luck_with_as_many_windows_as_stand_in_a_horizon(compared: Comparison) -> None:
+    stream = replace(compared.stream, horizon=15)
+    assert stream.windows_in_horizon == 15
+    moved = np.arange(len(stream.labels)) % 3 > 0
+    fewer = replace(stream, times_ms=stream.times_ms[moved], labels=stream.labels[moved])
+    assert (fewer.overlap, fewer.windows_in_horizon) == (15, 10)
+    assert together([stream, replace(stream, symbols=("ETH-USD",))]).windows_in_horizon == 30
+
+
 def test_symbols_that_say_the_same_are_one_witness_and_not_two(compared: Comparison) -> None:
     stream = compared.stream
     twice = together([stream, replace(stream, symbols=("ETH-USD",))])
@@ -238,9 +272,17 @@ def test_beside_a_model_without_neutral_the_other_is_tempered_given_a_move() -> 
     assert fit.nll_after == pytest.approx(np.log1p(np.exp(-margins)).mean(), abs=1e-9)
 
 
-def test_too_few_labels_are_refused_with_their_number() -> None:
+def test_too_few_labels_to_fit_to_are_refused_with_their_number_and_the_remedy() -> None:
     one = contest(spans=Spans(train=span(0, 499), calibration=span(500, 900), test=None))
-    with pytest.raises(DataError, match=r"at least 1,000 effective labels to fit pools of BTC-USD, got \d+ from 391"):
+    words = r"at least 1,000 effective labels to fit pools of BTC-USD, got \d+ from 391 .*--fit-share .*calibrate"
+    with pytest.raises(DataError, match=words):
+        compete(one, (output(one, knows=1), output(one, knows=1)))
+
+
+def test_too_few_labels_to_judge_on_are_refused_with_their_number_and_the_remedy() -> None:
+    one = contest(spans=Spans(train=span(0, 499), calibration=span(500, 2949), test=None))
+    words = r"at least 300 effective labels to judge BTC-USD on, got \d\d from 90 .*later.* a smaller --fit-share"
+    with pytest.raises(DataError, match=words):
         compete(one, (output(one, knows=1), output(one, knows=1)))
 
 
@@ -248,7 +290,7 @@ def test_logits_that_are_not_finite_are_refused_with_the_model_and_the_number() 
     one = contest()
     broken = output(one, knows=1)
     broken.raw_logits[5] = np.nan
-    with pytest.raises(DataError, match=r"v8/BTC-USD/1: expected finite logits, got NaN or infinity on 1 of 2,2\d\d"):
+    with pytest.raises(DataError, match=r"v8/BTC-USD/1: expected finite logits, got NaN or infinity on 1 of 2,5\d\d"):
         compete(one, (output(one, knows=1), broken))
 
 

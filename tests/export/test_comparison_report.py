@@ -9,9 +9,9 @@ from contests import contest, gates, output
 
 from export.comparison import Cost, compete
 from export.comparison_report import Overall, SymbolResult, compare_report
-from export.contest import FULL_FIT, V6, V8
-from export.decision import decide
-from export.paired import judge, together
+from export.contest import BASE_RATES, FULL_FIT, V6, V8
+from export.decision import candidates_of, decide
+from export.paired import judge
 from export.report.files import write_report
 from export.report.html import render
 from export.report.model import Report, read_report
@@ -24,29 +24,36 @@ POOL = FULL_FIT["log"]
 
 @pytest.fixture(scope="module")
 def results() -> list[SymbolResult]:
-    found = []
-    for symbol in ("BTC-USD", "ETH-USD"):
-        one = contest(symbol, gates=gates("accuracy"))
-        comparison = compete(one, (output(one, knows=0.5, seed=1), output(one, knows=1.0, seed=2)))
-        judged = judge(comparison.stream, symbol, POOL, 0.75)
-        decision = decide(judged, {symbol: gates("accuracy")}, urgent=False, accuracy=0.68)
-        found.append(
-            SymbolResult(comparison, judged, decision, {V6: Cost(1, 0.5, 64, "cpu"), V8: Cost(3, 2, 64, "cpu")})
+    """Of two symbols with the same figures, which are computed once."""
+    one, other = (contest(symbol, gates=gates("accuracy")) for symbol in ("BTC-USD", "ETH-USD"))
+    first = compete(one, (output(one, knows=0.5, seed=1), output(one, knows=1.0, seed=2)))
+    second = replace(first, contest=other, stream=replace(first.stream, symbols=("ETH-USD",)))
+    judged = judge(first.stream, "BTC-USD", POOL, 0.75)
+    costs = {V6: Cost(1, 0.5, 64, "cpu"), V8: Cost(3, 2, 64, "cpu")}
+    return [
+        SymbolResult(
+            comparison, said, decide(said, candidates_of([comparison], POOL), urgent=False, accuracy=0.68), costs
         )
-    return found
+        for comparison, said in ((first, judged), (second, replace(judged, scope="ETH-USD")))
+    ]
 
 
 @pytest.fixture(scope="module")
 def report(results: list[SymbolResult]) -> Report:
-    judged = judge(together([r.comparison.stream for r in results]), "All symbols together", POOL, 0.75)
-    decision = decide(judged, {"BTC-USD": gates("accuracy"), "ETH-USD": gates("accuracy")}, urgent=False, accuracy=0.68)
-    return compare_report(results, Overall(judged, decision), threshold=0.75, created=CREATED)
+    judged = replace(results[0].judged, scope="All symbols together")
+    decision = decide(judged, candidates_of([r.comparison for r in results], POOL), urgent=False, accuracy=0.68)
+    return reported(results, Overall(judged, decision))
+
+
+def reported(results: list[SymbolResult], overall: Overall | None, *, whole: bool = True) -> Report:
+    return compare_report(results, overall, threshold=0.75, whole=whole, created=CREATED)
 
 
 def test_the_verdict_is_of_all_and_then_of_each(report: Report) -> None:
     assert report.verdict.level == "fail"
     assert report.verdict.sentence.startswith("All symbols together: no criterion is met")
-    assert [reason.split(":")[0] for reason in report.verdict.reasons[:2]] == ["BTC-USD", "ETH-USD"]
+    assert report.verdict.reasons[0] == "Each of BTC-USD, ETH-USD alone leads to the same answer."
+    assert len(report.verdict.reasons) <= 6
     assert [section.title for section in report.sections] == [
         *("What to adopt", "All symbols together", "BTC-USD", "ETH-USD"),
     ]
@@ -58,7 +65,23 @@ def test_the_level_says_how_many_symbols_may_trade(
 ) -> None:
     decided = [replace(r, decision=replace(r.decision, choice=c)) for r, c in zip(results, choices, strict=True)]
     overall = Overall(decided[0].judged, decided[0].decision)
-    assert compare_report(decided, overall, threshold=0.75, created=CREATED).verdict.level == level
+    assert reported(decided, overall).verdict.level == level
+
+
+def test_who_falls_back_on_another_model_than_all_together_is_named(results: list[SymbolResult]) -> None:
+    first, second = results
+    first = replace(first, decision=replace(first.decision, fallback="v8"))
+    second = replace(second, decision=replace(second.decision, fallback="ensemble"))
+    reasons = reported([first, second], Overall(first.judged, first.decision)).verdict.reasons
+    assert reasons[0].endswith("the same answer; if one must be served, ETH-USD by ensemble.")
+
+
+def test_symbols_that_are_decided_otherwise_are_named_with_their_answers(results: list[SymbolResult]) -> None:
+    first, second = results
+    served = replace(first, decision=replace(first.decision, choice="v8"))
+    reasons = reported([served, second], Overall(second.judged, second.decision)).verdict.reasons
+    assert reasons[0].startswith("BTC-USD: serve v8: ")
+    assert reasons[1].startswith("ETH-USD: no criterion is met")
 
 
 def test_the_report_comes_back_from_its_file(report: Report, tmp_path: Path) -> None:
@@ -78,6 +101,25 @@ def test_its_lines_serve_what_was_judged(report: Report, results: list[SymbolRes
         assert result.judged.pool == POOL
 
 
+def test_the_lines_of_some_symbols_say_where_they_belong(results: list[SymbolResult]) -> None:
+    report = reported(results[:1], None, whole=False)
+    assert str(report.figures["serving_yaml"]).startswith("# put under symbols:\nBTC-USD: {")
+    assert "Put each line under symbols:" in report.sections[0].tables[0].note
+
+
+def test_a_pool_of_one_model_is_said_to_be_none(results: list[SymbolResult]) -> None:
+    first, contestants = results[0], results[0].comparison.contestants
+    alone = tuple(replace(c, weight=0.0) if c.name == POOL else c for c in contestants)
+    report = reported([replace(first, comparison=replace(first.comparison, contestants=alone))], None)
+    assert "For BTC-USD one model has all the weight: there is no pool to serve." in report.sections[0].tables[0].note
+
+
+def test_spans_are_told_in_minutes(report: Report) -> None:
+    assert report.facts["BTC-USD calibration part"].startswith(
+        "2025-06-15 23:26 to 2025-06-17 08:45 UTC: 1,990 windows"
+    )
+
+
 def test_failed_gates_and_what_must_not_trade_stand_beside_the_lines(report: Report) -> None:
     note = report.sections[0].tables[0].note
     assert "For BTC-USD, ETH-USD no criterion is met" in note
@@ -87,7 +129,7 @@ def test_failed_gates_and_what_must_not_trade_stand_beside_the_lines(report: Rep
 def test_every_contestant_stands_beside_the_base_rates(report: Report) -> None:
     tables = {table.title: table for table in report.sections[2].tables}
     names = [row[0] for row in tables["Who competes"].rows]
-    assert [row[0] for row in tables["Scores on the test part"].rows] == [*names, "base rates"]
+    assert [row[0] for row in tables["Scores on the test part"].rows] == [*names, *BASE_RATES]
     assert tables["Logits and cost of the models"].rows[1][-1] == 3
 
 
@@ -107,5 +149,5 @@ def test_an_unknown_calibration_span_is_admitted(results: list[SymbolResult]) ->
         for b in comparison.contest.bundles
     )
     one = replace(results[0], comparison=replace(comparison, contest=replace(comparison.contest, bundles=bundles)))
-    facts = compare_report([one], None, threshold=0.75, created=CREATED).facts
+    facts = reported([one], None).facts
     assert facts["BTC-USD unknown"].startswith("on which bars the temperature of v6_fixed and v8 was fitted")

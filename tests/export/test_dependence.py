@@ -1,5 +1,7 @@
 """Effective counts against loops that share no code with them, against theory, and against simulated spread."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,8 +10,9 @@ from hypothesis import strategies as st
 from export.dependence import (
     FEWEST_EFFECTIVE_LABELS,
     effective_count,
-    effective_hits,
     effective_labels,
+    effective_of_class,
+    require_count,
     require_labels,
 )
 from signalserve.errors import DataError
@@ -106,43 +109,68 @@ def test_too_few_labels_are_refused_with_the_number_and_how_many_more_are_needed
     effective = effective_labels(labels, HORIZON)
     with pytest.raises(DataError, match=r"1,000 effective labels to fit a temperature, got (\d+) from 6,000") as caught:
         require_labels(labels, HORIZON, "fit a temperature")
-    more = int(str(caught.value).split("give about ")[1].split(" more")[0].replace(",", ""))
-    assert 0 <= more - (FEWEST_EFFECTIVE_LABELS - effective) * 6000 / effective < 100
+    needed, more = (
+        int(number.replace(",", "")) for number in re.findall(r"[\d,]+(?= windows are| more)", str(caught.value))
+    )
+    assert 0 <= needed - FEWEST_EFFECTIVE_LABELS * 6000 / effective < 100
+    assert more == needed - 6000
     assert f"got {int(effective)} from" in str(caught.value)
 
 
+def test_labels_of_a_part_ask_for_windows_in_all() -> None:
+    labels = overlapping_labels(6000)
+    needed = FEWEST_EFFECTIVE_LABELS * 20_000 / effective_labels(labels, HORIZON)
+    with pytest.raises(DataError, match=r"from 6,000 of 20,000 windows .* are needed in all, so give") as caught:
+        require_labels(labels, HORIZON, "fit a temperature", windows=20_000)
+    told = int(str(caught.value).split("about ")[1].split(" windows")[0].replace(",", ""))
+    assert 0 <= told - needed < 100
+
+
+def test_as_many_windows_as_are_asked_for_suffice() -> None:
+    with pytest.raises(DataError, match="about ") as caught:
+        require_labels(overlapping_labels(6000), HORIZON, "fit a temperature")
+    needed = int(str(caught.value).split("about ")[1].split(" windows")[0].replace(",", ""))
+    assert effective_labels(overlapping_labels(needed), HORIZON) > 0.9 * FEWEST_EFFECTIVE_LABELS
+
+
 def test_no_labels_at_all_are_refused_in_the_same_words() -> None:
-    with pytest.raises(DataError, match=r"got 0 from 0 windows .*give about 15,000 more windows"):
+    with pytest.raises(DataError, match=r"got 0 from 0 windows .*about 15,000 windows are needed"):
         require_labels(np.zeros(0, dtype=np.int64), HORIZON, "fit a temperature")
 
 
-def test_independent_hits_are_worth_their_number_whatever_is_selected() -> None:
-    random = np.random.default_rng(0)
-    hits, selected = random.random(30_000) < 0.6, random.random(30_000) < 0.3
-    assert effective_hits(hits, selected, HORIZON) == pytest.approx(selected.sum(), rel=0.15)
+@pytest.mark.parametrize(("label", "told"), [(1, "DOWN 0, NEUTRAL 1,333, UP 0"), (2, "DOWN 0, UP 1,333")])
+def test_labels_of_one_class_fit_nothing(label: int, told: str) -> None:
+    with pytest.raises(
+        DataError, match=f"30 effective labels of each class to fit a temperature, got {told}: give bars"
+    ):
+        require_labels(np.full(20_000, label), HORIZON, "fit a temperature")
 
 
-def test_selecting_every_15th_of_overlapping_hits_makes_them_independent() -> None:
-    hits = np.repeat(np.random.default_rng(0).random(2000) < 0.6, HORIZON)
-    apart = np.arange(len(hits)) % HORIZON == 0
-    assert effective_hits(hits, np.ones_like(apart), HORIZON) == pytest.approx(2000, rel=0.15)
-    assert effective_hits(hits, apart, HORIZON) == 2000
+def test_a_model_that_knows_neutral_needs_it_to_come() -> None:
+    labels = 2 * np.random.default_rng(0).integers(0, 2, 2000)
+    assert require_labels(labels, 1, "fit a temperature") > 1000
+    with pytest.raises(DataError, match="NEUTRAL 0, UP"):
+        require_labels(labels, 1, "fit a temperature", knows_neutral=True)
 
 
-def test_the_spread_of_an_accuracy_is_that_of_as_many_independent_predictions() -> None:
-    random = np.random.default_rng(3)
-    found, counts = [], []
-    for _ in range(400):
-        selected = np.repeat(random.random(400) < 0.3, 10)  # confidence comes in runs of 10
-        hits = np.repeat(random.random(400 * 10 // 5) < 0.7, 5)
-        found.append(hits[selected].mean())
-        counts.append(effective_hits(hits, selected, 5))
-    assert np.mean(counts) == pytest.approx(0.7 * 0.3 / np.var(found), rel=0.2)
+def test_a_class_that_hardly_comes_is_refused() -> None:
+    rare, often = (np.random.default_rng(0).choice(3, 4000, p=[share, 0.5, 0.5 - share]) for share in (0.004, 0.02))
+    with pytest.raises(DataError, match=r"got DOWN \d\d, NEUTRAL"):
+        require_labels(rare, 1, "fit a temperature", knows_neutral=True)
+    assert require_labels(often, 1, "fit a temperature", knows_neutral=True) > 1000
 
 
-def test_only_hits_count_as_disjoint_stretches() -> None:
-    selected = np.arange(3000) < 600
-    assert effective_hits(np.ones(3000, dtype=bool), selected, HORIZON) == pytest.approx(600 / HORIZON)
+def test_a_class_counts_as_often_as_it_comes_apart() -> None:
+    came = np.repeat(np.random.default_rng(0).random(3000) < 0.1, HORIZON)
+    assert effective_of_class(came, HORIZON) == pytest.approx(300, rel=0.2)
+    assert effective_of_class(came[::HORIZON], 1) == pytest.approx(came.sum() / HORIZON)
+
+
+def test_other_counts_can_be_asked_for() -> None:
+    labels = overlapping_labels(3000)
+    assert require_count(labels, HORIZON, 100, "judge it") == effective_labels(labels, HORIZON)
+    with pytest.raises(DataError, match="at least 300 effective labels to judge it, got 1"):
+        require_count(labels[:1500], HORIZON, 300, "judge it")
 
 
 def test_wrong_input_is_refused_in_words() -> None:
@@ -150,5 +178,3 @@ def test_wrong_input_is_refused_in_words() -> None:
         effective_count(np.zeros(0), 3)
     with pytest.raises(ValueError, match="lags >= 0"):
         effective_count(np.zeros(3), -1)
-    with pytest.raises(ValueError, match="expected at least one prediction, got none"):
-        effective_hits(np.ones(3, dtype=bool), np.zeros(3, dtype=bool), 15)

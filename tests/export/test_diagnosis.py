@@ -1,5 +1,6 @@
 """Every planted fault is found and named, the gravest first; a sound model is called sane, and no more than that."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -218,6 +219,18 @@ def test_a_few_columns_off_their_scale_are_named_and_the_rest_is_not_blamed(soun
     diagnosis = examined(sound, replace(series, rows=rows))
     assert names(diagnosis)[0] == "off_scale"
     assert sentence(diagnosis, "off_scale").startswith("1 of 72 columns do not fit the scaler: rsi_14 stands at")
+
+
+def test_a_value_that_no_network_can_work_with_is_named_with_its_bar(sound: Bundle, series: Series):
+    rows = series.rows.copy()
+    rows[-100, COLUMNS.index("rsi_14")] = 1e37
+    diagnosis = examined(sound, replace(series, rows=rows))
+    assert names(diagnosis)[0] == "overflow"
+    assert verdict(diagnosis, faults_of(diagnosis)).level == "fail"
+    time = str(np.datetime64(int(series.times_ms[-100]), "ms").astype("datetime64[m]")).replace("T", " ")
+    assert re.match(rf"rsi_14 is \de\+3\d standard deviations off at {time} UTC", sentence(diagnosis, "overflow"))
+    rows[-100, COLUMNS.index("rsi_14")] = 1e29 * sound.manifest.scaler.scale[COLUMNS.index("rsi_14")]
+    assert "overflow" not in names(examined(sound, replace(series, rows=rows)))
 
 
 def test_constant_dead_and_woken_columns_are_told_apart(sound: Bundle, series: Series):

@@ -67,6 +67,7 @@ def test_a_column_is_described_before_and_after_scaling():
     assert column.deviation == pytest.approx((sum((z - mean) ** 2 for z in scaled) / 500) ** 0.5)
     assert column.median == pytest.approx(np.median(scaled))
     assert (column.largest, column.beyond) == (pytest.approx(95 / 4), pytest.approx(1 / 500))
+    assert column.largest_row == 3
     assert column.width == pytest.approx(2 / 4, rel=0.1)
     assert column.misfit is None
 

@@ -17,10 +17,8 @@ from export.gates import (
     Predictions,
     feature_scale,
     features_gate,
-    independent,
     prediction_gates,
     read_gates,
-    share_interval,
 )
 from signalserve.errors import ConfigError
 
@@ -194,49 +192,7 @@ def test_normalised_features_pass_and_absent_ones_do_not():
     assert [(figure.passed, figure.note) for figure in absent] == [(False, "not here")] * 2
 
 
-# ---- intervals
-
-
-def dependent(share: float, phi: float, random: np.random.Generator, n: int = 2000) -> np.ndarray:
-    """Flags that are true in a share of the cases, and alike from one to the next."""
-    level = random.normal(size=n)
-    for step in range(1, n):
-        level[step] = phi * level[step - 1] + np.sqrt(1 - phi**2) * level[step]
-    return level < {0.05: -1.644854, 0.4: -0.253347}[share]
-
-
-@pytest.mark.parametrize("phi", [0.0, 0.9])
-@pytest.mark.parametrize("share", [0.05, 0.4])
-def test_an_interval_of_95_per_cent_holds_the_truth_in_at_least_90(share: float, phi: float):
-    random, held = np.random.default_rng(3), 0
-    for _ in range(100):
-        interval = share_interval(dependent(share, phi, random), np.ones(2000, dtype=bool), 15)
-        assert interval is not None and 0 <= interval.low <= interval.high <= 1
-        held += interval.low <= share <= interval.high
-    assert held >= 90
-
-
-def test_dependent_predictions_are_worth_fewer():
-    all_of_them = np.ones(2000, dtype=bool)
-    loose = independent(dependent(0.4, 0.0, np.random.default_rng(4)), all_of_them, 15)
-    tied = independent(dependent(0.4, 0.9, np.random.default_rng(4)), all_of_them, 15)
-    assert loose is not None and tied is not None
-    assert 1200 < loose <= 2000 and tied < 400
-
-
-def test_what_never_happened_still_has_an_upper_limit():
-    interval = share_interval(np.zeros(N, dtype=bool), np.ones(N, dtype=bool), 60)
-    assert interval is not None
-    independent_ones, z2 = N / 60, 1.959964**2
-    assert (interval.low, interval.high) == (
-        pytest.approx(0, abs=1e-12),
-        pytest.approx(z2 / (independent_ones + z2), rel=1e-6),
-    )
-
-
-def test_too_few_windows_have_no_interval():
-    assert share_interval(np.arange(179) % 2 == 0, np.ones(179, dtype=bool), 60) is None
-    assert share_interval(np.zeros(N, dtype=bool), np.zeros(N, dtype=bool), 1) is None
+# ---- what depends on what
 
 
 def test_a_draw_with_gaps_depends_on_fewer_neighbours():
@@ -288,7 +244,11 @@ def test_an_empty_file_changes_nothing(tmp_path: Path):
         ("recent_days: .inf\n", r"gates.yaml:1: recent_days: .*finite"),
         ("accuracy: 0.5\naccuracy: 0.6\n", r"gates.yaml: expected every key once"),
         ("accuracy: [0.5\n", r"gates.yaml:2: not valid YAML"),
-        ("- accuracy\n", r"gates.yaml:1: the file: "),
+        ("- accuracy\n", r"gates.yaml:1: expected lines of a name and its limit, such as accuracy: 0.68, and got none"),
+        (
+            "required: [finite, accuracy, finite]\n",
+            r"gates.yaml:1: required: expected each gate once, got finite again",
+        ),
     ],
 )
 def test_a_wrong_file_is_named_with_the_line(tmp_path: Path, text: str, words: str):

@@ -20,7 +20,7 @@ from export.split import split_in_time, usable
 from export.train import Epoch, Trained
 from signalserve.bundle import Bundle, Gates, Labels, load_bundle
 from signalserve.candles import iso
-from signalserve.errors import DataError
+from signalserve.errors import ConfigError, DataError
 from signalserve.features import COLUMNS, MIN_CANDLES, WINDOW, compute_features
 from signalserve.network import LstmConfig, architecture_of, build_network
 
@@ -89,6 +89,23 @@ def test_less_than_the_wanted_days_are_said_in_words(series: Series, bundle: Bun
     assert len(recent.part) == unseen
     assert recent.title == f"unseen {unseen / 1440:.1f} days"
     assert recent.words == "Fewer than 7 days lie after what the model has seen: these are all 0.6."
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"recent_days": 0.15},
+            r"recent_days: expected at least 225 bars, .* got 0.15, which are 216: set it to 0.157 or",
+        ),
+        ({"volatile_hours": 1}, r"volatile_hours: expected at least 225 bars, .* which are 60: set it to 3.75 or more"),
+    ],
+)
+def test_a_stretch_of_less_than_three_looks_at_the_market_is_refused(
+    series: Series, bundle: Bundle, settings: dict[str, float], words: str
+):
+    with pytest.raises(ConfigError, match=words):
+        draw_samples(series, bundle.manifest, 15, SETTINGS.model_copy(update=settings))
 
 
 def test_the_volatile_set_moved_more_than_any_other_stretch(series: Series, samples: tuple[Sample, ...]):
@@ -213,8 +230,8 @@ def test_a_scaler_of_other_bars_fails(series: Series, tmp_path: Path):
 @pytest.mark.parametrize(
     ("train", "words"),
     [
-        (None, "does not say which bars it was trained on"),
-        ({"start": "2025-05-04T15:33:00Z", "end": "2025-05-05T15:33:00Z"}, "are not all in BTC-USD.csv"),
+        (None, "does not say which bars its scaler was fitted on"),
+        ({"start": "2025-05-04T15:33:00Z", "end": "2025-05-05T15:33:00Z"}, "are not all in BTC-USD.csv; give a folder"),
     ],
 )
 def test_training_bars_that_are_not_here_leave_the_features_not_judged(

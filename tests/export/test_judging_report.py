@@ -84,12 +84,21 @@ def test_a_failure_says_by_how_much_at_the_worst_and_where(bundle: Bundle):
 @pytest.mark.parametrize(
     ("gain", "words"),
     [
-        (Interval(-0.01, 0.05), "On no set can it be shown to beat always saying UP."),
-        (Interval(0.01, 0.05), "It beats always saying UP on 3 of 3 sets."),
+        (Interval(-0.01, 0.05), "On no set can it be shown to beat always saying UP, the training's commonest class."),
+        (Interval(0.01, 0.05), "It beats always saying UP, the training's commonest class, on 3 of 3 sets."),
     ],
 )
 def test_accuracy_that_fails_stands_beside_what_needs_no_model(bundle: Bundle, gain: Interval, words: str):
     assert verdict(judgement(bundle, accuracy(0.4, 0.3, 0.5), gain=gain)).reasons[0].endswith(words)
+
+
+def test_a_class_that_came_more_often_than_the_model_was_right_is_named(bundle: Bundle):
+    beaten = Benchmark(1000, 200.0, 0.45, "NEUTRAL", 0.6, "UP", 0.25, 0.2, Interval(0.1, 0.3))
+    found = judgement(bundle, accuracy(0.45, 0.4, 0.5), gain=Interval(0.1, 0.3))
+    first, *others = found.findings
+    found = replace(found, findings=(replace(first, benchmark=beaten), *others))
+    words = "on 3 of 3 sets. Always saying one class would have been right as often or more: NEUTRAL on 1 of 3 sets."
+    assert verdict(found).reasons[0].endswith(words)
 
 
 def test_a_failure_that_may_be_chance_is_said_to_be_one(bundle: Bundle):
@@ -110,6 +119,8 @@ def test_what_could_not_be_judged_is_a_failure_with_its_reason(bundle: Bundle):
     absent = figure("features", "largest |mean|", None, Limit(high=0.1), "training", note="they are not here")
     found = verdict(judgement(bundle, absent))
     assert found.reasons == ["Largest |mean| could not be judged on the training bars: they are not here."]
+    both = verdict(judgement(bundle, absent, replace(absent, name="largest |deviation - 1|")))
+    assert both.reasons[0].startswith("Largest |mean| and largest |deviation - 1| could not be judged on")
 
 
 def test_a_gate_that_is_not_required_is_only_a_reservation(bundle: Bundle):
@@ -118,6 +129,23 @@ def test_a_gate_that_is_not_required_is_only_a_reservation(bundle: Bundle):
     assert found.reasons == [
         "Not required, and not passed: Accuracy 40.0 % in the last 7 days (wanted: at least 68 %)."
     ]
+
+
+def test_gates_that_decide_are_told_from_those_that_are_only_reported(bundle: Bundle):
+    some = judgement(bundle, *all_gates(), required=("finite", "accuracy"))
+    assert judging_report(some).facts["gates required"] == "2 of 7: no NaN or infinity, accuracy"
+    assert some.as_gates().report["required"] == ["finite", "accuracy"]
+    assert judging_report(judgement(bundle, *all_gates())).facts["gates required"] == "all 7"
+
+
+@pytest.mark.parametrize(("bars", "remark"), [(80 * 60, None), (80 * 60 - 1, "interval: at least this wide")])
+def test_an_interval_from_few_windows_lengths_is_called_a_lower_bound(bundle: Bundle, bars: int, remark: str | None):
+    balance = figure("balance", "UP predicted", 0.4, Limit(0.15, 0.6), interval=Interval(0.3, 0.5))
+    found = judgement(bundle, balance, *(accuracy(0.75, 0.72, 0.78, on) for on in SETS))
+    part = Part(np.arange(59, bars - 15), 60, 15)
+    findings = tuple(replace(one, sample=replace(one.sample, part=part)) for one in found.findings)
+    shares = judging_report(replace(found, findings=findings)).sections[0].tables[1]
+    assert {row[0]: row[-1] for row in shares.rows} == {"UP predicted": remark, "accuracy": None}
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_intervals_of_the_temperature_cover_the_true_one_on_overlapping_labels(r
     found = [temperature_interval(*overlapping(1500, random), CLAMP, HORIZON, rounds=200) for _ in range(100)]
     share = np.mean([interval.low <= 1 <= interval.high for interval in found])
     record_property("coverage", share)
-    assert share >= 0.88, f"95 % intervals of T covered {share:.0%} of 100 data sets"
+    assert share >= 0.90, f"95 % intervals of T covered {share:.0%} of 100 data sets"
 
 
 def test_ignoring_the_overlap_would_cover_too_little() -> None:

@@ -20,7 +20,7 @@ def test_probabilities_are_the_softmax_of_the_clamped_logits_over_the_temperatur
 
 
 def test_a_model_without_neutral_is_judged_only_where_it_could_be_right():
-    report = report_of(TWO, Calibration(15, 1), LABELS, LABELS, 15)
+    report = report_of(TWO, Calibration(15, 1), LABELS, LABELS, 15, earlier_part="train")
     moved = LABELS != 1
     assert report["n"] == moved.sum()
     says_up = TWO[moved, 1] > TWO[moved, 0]
@@ -31,7 +31,7 @@ def test_a_model_without_neutral_is_judged_only_where_it_could_be_right():
 def test_labels_nobody_knows_yet_are_left_out():
     labels = LABELS.copy()
     labels[-15:] = UNKNOWN
-    assert report_of(THREE, Calibration(15, 1), labels, LABELS, 15)["n"] == 885
+    assert report_of(THREE, Calibration(15, 1), labels, LABELS, 15, earlier_part="train")["n"] == 885
 
 
 def test_targets_are_positions_among_the_models_own_logits():
@@ -42,4 +42,4 @@ def test_targets_are_positions_among_the_models_own_logits():
 
 def test_nothing_to_judge_on_is_refused():
     with pytest.raises(DataError, match="expected labels to judge on, got 0 and 614 before them"):
-        report_of(TWO, Calibration(15, 1), np.ones(900, dtype=np.int64), LABELS, 15)
+        report_of(TWO, Calibration(15, 1), np.ones(900, dtype=np.int64), LABELS, 15, earlier_part="train")

@@ -127,6 +127,21 @@ def test_too_few_labels_are_refused_with_their_number() -> None:
         fit(sample(900), CLAMP, 1, accuracy=0.68)
 
 
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_labels_that_are_all_alike_fit_no_temperature(label: int) -> None:
+    alike = replace(sample(), labels=np.full(1500, label))
+    with pytest.raises(DataError, match=r"30 effective labels of each class to fit .*, got DOWN .*, NEUTRAL .*, UP"):
+        fit(alike, CLAMP, 1, accuracy=0.68)
+
+
+def test_two_classes_are_told_where_they_are_counted_and_how_many_windows_it_takes_in_all() -> None:
+    moved = np.where(np.random.default_rng(0).random(1500) < 0.5, 1, sample().labels)  # half of them NEUTRAL and more
+    part = Sample("v6_lstm/BTC-USD/1", SPAN, sample().raw_logits[:, :2], moved)
+    n = (moved != 1).sum()
+    with pytest.raises(DataError, match=rf"v6_lstm/BTC-USD/1 where UP or DOWN came, got .* from {n} of 6,000 windows"):
+        fit(part, CLAMP, 1, accuracy=0.68, share=0.25)
+
+
 def test_logits_that_no_temperature_changes_are_refused() -> None:
     tied = replace(sample(), raw_logits=np.full((1500, 3), 20.0) + np.arange(3))  # all beyond the clamp
     with pytest.raises(DataError, match="got the same for all of them in every window"):
@@ -161,7 +176,7 @@ def test_every_figure_is_the_test_parts() -> None:
 def test_the_gain_is_over_both_parts_class_shares() -> None:
     calibration, test = sample(), replace(sample(800, seed=1), labels=np.arange(800) % 2)
     fitted, evaluation = both(calibration, test)
-    for gain, labels in ((evaluation.gain, calibration.labels), (evaluation.gain_in_hindsight, test.labels)):
+    for gain, labels in ((evaluation.gains.earlier, calibration.labels), (evaluation.gains.hindsight, test.labels)):
         with np.errstate(divide="ignore"):
             baseline = -np.log(np.bincount(labels, minlength=3) / len(labels))[test.labels].mean()
         assert gain.baseline_nll == pytest.approx(baseline)
@@ -263,9 +278,28 @@ def test_too_few_labels_are_refused_before_the_network_runs(bundle: Bundle, seri
         split(series, bundle.manifest, NEXT_BAR, 0.3)
 
 
+def test_another_share_is_named_where_that_would_do(bundle: Bundle, series: Series) -> None:
+    with pytest.raises(DataError, match=r"of 2,\d\d\d windows .* more bars, or pass --fit-share 0\.5, with which"):
+        split(series, bundle.manifest, NEXT_BAR, 0.3)
+    split(series, bundle.manifest, NEXT_BAR, 0.5)
+
+
+def test_no_share_is_named_where_none_would_do(bundle: Bundle, series: Series) -> None:
+    short = replace(series, rows=series.rows[:2000], times_ms=series.times_ms[:2000], close=series.close[:2000])
+    with pytest.raises(DataError, match=r"are needed in all, so give about [\d,]+ more bars$"):
+        split(short, bundle.manifest, NEXT_BAR, 0.5)
+
+
 def test_a_part_without_windows_is_refused(bundle: Bundle, series: Series) -> None:
-    with pytest.raises(DataError, match=r"windows on both sides of 99%.*another --fit-share"):
-        split(series, bundle.manifest, NEXT_BAR, 0.99)
+    with pytest.raises(
+        DataError, match=r"windows on both sides of 99\.9 %.*or pass --fit-share 0\.5, with which these would do"
+    ):
+        split(series, bundle.manifest, NEXT_BAR, 0.999)
+
+
+def test_a_test_part_too_small_to_judge_on_is_refused(bundle: Bundle, series: Series) -> None:
+    with pytest.raises(DataError, match=r"300 effective labels to judge v8 of BTC-USD, got \d\d from .*fit-share 0\.5"):
+        split(series, bundle.manifest, NEXT_BAR, 0.95)
 
 
 def test_logits_that_are_not_finite_are_refused_with_their_time(
@@ -329,6 +363,11 @@ def test_logits_that_know_nothing_are_told_apart_from_a_fit(bundle: Bundle) -> N
     assert "is never 75 % sure or more" in words.sentence
 
 
+def test_no_change_is_asked_for_where_the_data_bounds_no_temperature(bundle: Bundle) -> None:
+    backwards = replace(LEARNED, raw_logits=-LEARNED.raw_logits)
+    assert any("but the data bounds no other to take" in reason for reason in said(bundle, backwards, JUDGED).reasons)
+
+
 def test_logits_that_know_the_labels_are_suspected(bundle: Bundle) -> None:
     known = replace(LEARNED, raw_logits=np.eye(3)[LEARNED.labels])
     words = said(bundle, known, JUDGED)
@@ -348,7 +387,7 @@ def test_luck_with_the_class_shares_is_no_knowledge(bundle: Bundle) -> None:
     skewed = replace(LEARNED, labels=np.where(random.random(1500) < 0.3, 0, LEARNED.labels))
     even = replace(JUDGED, raw_logits=0.01 * JUDGED.raw_logits, labels=random.integers(0, 3, 1000))
     done = found(bundle, skewed, even)
-    assert done.evaluation.gain.interval.low > 0
+    assert done.evaluation.gains.earlier.interval.low > 0
     assert verdict(done).level == "warn"
     assert any("but that they know anything cannot be shown" in reason for reason in verdict(done).reasons)
 
@@ -375,6 +414,30 @@ def test_a_temperature_that_saw_the_test_part_is_named(good: Recalibration) -> N
     assert any("flatter" in reason for reason in verdict(overlapping).reasons)
 
 
+# ---- what is written
+
+
+def test_a_temperature_within_the_interval_asks_for_no_version(good: Recalibration) -> None:
+    assert good.why_not_write == "the data asks for no change"
+
+
+def test_labels_that_the_bundle_did_not_name_are_a_change(good: Recalibration) -> None:
+    unnamed = good.bundle.manifest.model_copy(update={"labels": None})
+    assert replace(good, bundle=replace(good.bundle, manifest=unnamed)).why_not_write is None
+
+
+def test_a_temperature_outside_the_interval_or_wished_for_is_written(bundle: Bundle) -> None:
+    assert found(bundle, LEARNED, JUDGED, old=8.0).why_not_write is None
+    assert found(bundle, LEARNED, JUDGED, old=1.0, target=(0.6, 0.75)).why_not_write is None
+
+
+@pytest.mark.parametrize("logits", [-LEARNED.raw_logits, np.eye(3)[LEARNED.labels]])
+def test_a_temperature_where_the_search_ended_asks_for_no_version(bundle: Bundle, logits: np.ndarray) -> None:
+    done = found(bundle, replace(LEARNED, raw_logits=logits), JUDGED)
+    assert done.why_not_write is not None
+    assert "bounds no temperature (the search ended at T = " in done.why_not_write
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(1.0, "1"), (0.909, "0.91"), (2.5, "2.50"), (47.42, "47.4"), (999.99, "1,000")]
 )
@@ -399,6 +462,20 @@ def test_the_report_tells_every_temperature_and_survives_its_schema(bundle: Bund
     assert len(titles) == 4
     assert report.figures["fit"]["interval"]["low"] == done.fitted.interval.low
     assert [at["nll"] for at in report.figures["test"]] == [at.scores.nll for at in done.evaluation.at]
+
+
+def test_temperatures_that_print_alike_are_told_once(bundle: Bundle) -> None:
+    likeliest = fit(LEARNED, CLAMP, HORIZON, accuracy=0.68).temperature
+    done = found(bundle, LEARNED, JUDGED, old=likeliest * (1 + 1e-5))
+    scores, confident = calibrate_report(done, written="none", created="2025-11-24T16:00:00Z").sections[0].tables
+    told = [row[:2] for row in scores.rows]
+    assert len({text for text, _ in told}) == len(told) == len(confident.rows) == len(done.evaluation.at) - 1
+    assert [temperature_text(likeliest), "likeliest, and so far"] in told
+
+
+def test_times_are_told_as_people_read_them(good: Recalibration) -> None:
+    facts = calibrate_report(good, written="none", created="2025-11-24T16:00:00Z").facts
+    assert facts["Test part"].startswith("2025-05-28 00:00 to 2025-06-03 00:00 UTC, 1,000 labels")
 
 
 def test_the_report_says_where_no_threshold_reaches_the_wish(bundle: Bundle) -> None:

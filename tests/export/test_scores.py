@@ -11,6 +11,7 @@ from export.scores import (
     brier_scores,
     calibration_error,
     class_shares,
+    gains,
     log_losses,
     mean_and_error,
     null_calibration_errors,
@@ -103,8 +104,10 @@ def test_a_calibrated_models_confidence_lies_within_nearly_all_reliability_inter
 def test_labels_that_overlap_widen_the_reliability_intervals() -> None:
     confidence = np.repeat(np.random.default_rng(0).uniform(0.4, 0.8, 400), 15)
     hits = np.repeat(np.random.default_rng(1).random(400), 15) < confidence
-    apart, overlapping = (reliability(confidence, hits, horizon)[0] for horizon in (1, 15))
-    assert apart.effective_n == pytest.approx(apart.n) == 600
+    order = np.random.default_rng(2).permutation(6000)
+    apart, overlapping = reliability(confidence[order], hits[order], 1)[0], reliability(confidence, hits, 15)[0]
+    assert apart.n == overlapping.n == 600
+    assert apart.effective_n == pytest.approx(600, rel=0.25)
     assert overlapping.effective_n == pytest.approx(40, rel=0.5)
     assert overlapping.interval.high - overlapping.interval.low > 2 * (apart.interval.high - apart.interval.low)
 
@@ -121,6 +124,25 @@ def test_networks_of_two_classes_are_scored_on_down_and_up_alone() -> None:
     assert scores.brier == pytest.approx(2 * ((up - (labels == 2)) ** 2).mean())
     assert scores.predicted_shares["NEUTRAL"] == 0
     assert scores.calibration_error < 3 * scores.calibration_error_null
+
+
+def test_gains_are_over_shares_known_before_and_over_those_that_came() -> None:
+    probabilities, labels = forecasts(2000)
+    earlier = np.array([0.6, 0.3, 0.1])
+    found = gains(probabilities, labels, earlier, horizon=1)
+    nll = log_loss(labels, probabilities)
+    for gain, shares in ((found.earlier, earlier), (found.hindsight, np.bincount(labels) / 2000)):
+        assert gain.baseline_nll == pytest.approx(-np.log(shares)[labels].mean())
+        assert gain.mean == pytest.approx(gain.baseline_nll - nll)
+        assert gain.interval.low < gain.mean < gain.interval.high
+    assert found.show_knowledge
+
+
+def test_luck_with_the_shares_is_no_knowledge() -> None:
+    labels = np.random.default_rng(0).choice(3, 2000, p=[0.2, 0.3, 0.5])
+    found = gains(np.tile([0.2, 0.3, 0.5], (2000, 1)), labels, np.full(3, 1 / 3), horizon=1)
+    assert found.earlier.interval.low > 0 > found.hindsight.mean
+    assert not found.show_knowledge
 
 
 def test_baselines_come_from_the_training_shares_alone() -> None:

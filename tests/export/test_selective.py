@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
-from export.dependence import effective_hits
-from export.selective import at_threshold, risk_coverage, threshold_for, wilson
+from export.selective import at_threshold, risk_coverage, threshold_for
+from export.shares import independent, wilson
 
 
 def honest(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +51,7 @@ def test_a_threshold_tells_everything_about_what_lies_above_it() -> None:
     selected = confidence >= 0.8
     assert (found.n, found.coverage) == (selected.sum(), selected.mean())
     assert found.accuracy == hits[selected].mean()
-    assert found.effective_n == effective_hits(hits, selected, 15)
+    assert found.effective_n == independent(hits, selected, 15)
     assert found.interval == wilson(hits[selected].mean(), found.effective_n)
 
 
@@ -86,41 +85,26 @@ def test_coins_reach_no_gate() -> None:
 
 
 def test_overlapping_hits_count_for_less_and_can_be_too_few() -> None:
-    confidence = np.repeat(np.random.default_rng(0).uniform(0.4, 0.9, 60), 15)
-    hits = np.repeat(np.random.default_rng(1).random(60) < 0.7, 15)
-    apart, overlapping = (at_threshold(confidence, hits, 0.4, horizon) for horizon in (1, 15))
-    assert apart.effective_n == pytest.approx(900)
-    assert overlapping.effective_n == pytest.approx(60, rel=0.5)
-    assert threshold_for(confidence, hits, 0.0, 15, smallest=200) is None
+    confidence, luck = np.random.default_rng(0).uniform(0.4, 0.9, (2, 900))
+    hits = luck < 0.75
+    tied, tied_hits = np.repeat(confidence[:60], 15), np.repeat(hits[:60], 15)
+    assert at_threshold(confidence, hits, 0.4, 1).effective_n > 600
+    assert at_threshold(tied, tied_hits, 0.4, 15).effective_n == pytest.approx(60, rel=0.5)
     assert threshold_for(confidence, hits, 0.0, 1, smallest=200) is not None
+    assert threshold_for(tied, tied_hits, 0.0, 15, smallest=200) is None
+
+
+def test_hits_that_depend_for_longer_than_labels_overlap_count_for_less_too() -> None:
+    hits = np.repeat(np.random.default_rng(1).random(100) < 0.7, 100)  # right for 100 bars, or wrong for 100
+    confidence = np.random.default_rng(0).uniform(0.4, 0.9, 10_000)
+    assert at_threshold(confidence, hits, 0.4, horizon=15).effective_n == pytest.approx(100, rel=0.5)
+    assert threshold_for(confidence, hits, 0.0, 15, smallest=200) is None
 
 
 def test_nothing_above_a_threshold_has_no_accuracy() -> None:
     found = at_threshold(*honest(100), threshold=0.95, horizon=15)
     assert (found.n, found.effective_n, found.coverage) == (0, 0.0, 0.0)
     assert (found.accuracy, found.interval) == (None, None)
-
-
-@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
-@pytest.mark.parametrize(("hits", "n"), [(0, 7), (7, 7), (1, 2), (680, 1000), (999, 1000)])
-def test_the_interval_is_scipys(hits: int, n: int, level: float) -> None:
-    expected = binomtest(hits, n).proportion_ci(level, method="wilson")
-    found = wilson(hits / n, n, level)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    assert found.level == level
-
-
-@given(st.floats(0, 1), st.floats(0.5, 1e6))
-def test_the_interval_of_any_share_lies_in_0_to_1_and_holds_the_share(share: float, n: float) -> None:
-    found = wilson(share, n)
-    assert 0 <= found.low <= share + 1e-12
-    assert share - 1e-12 <= found.high <= 1
-
-
-@pytest.mark.parametrize(("share", "n"), [(1.1, 10), (-0.1, 10), (0.5, 0), (0.5, -1), (float("nan"), 10)])
-def test_a_share_that_is_none_is_refused(share: float, n: float) -> None:
-    with pytest.raises(ValueError, match="expected a share of 0 … 1 and n > 0"):
-        wilson(share, n)
 
 
 @pytest.mark.parametrize(

@@ -116,3 +116,22 @@ def test_a_folder_without_feature_files_says_what_it_found(tmp_path: Path):
     write_bars(tmp_path)
     with pytest.raises(DataError, match=r"expected files named like BTC_features.parquet, got BTCUSDT_1m.parquet"):
         Source(tmp_path, "features").files()
+
+
+def test_a_file_without_rows_or_with_a_row_without_time_is_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="expected rows, got none"):
+        from_features(write_features(tmp_path, a=pyarrow.array([], pyarrow.float64())), "a")
+    times = pyarrow.array([1_800_000_000_000, None], pyarrow.timestamp("ms"))
+    with pytest.raises(DataError, match="expected a time in every row, got none in row 1 of timestamp"):
+        from_features(write_features(tmp_path, a=[1.0, 2.0], timestamp=times), "a")
+
+
+def test_a_column_that_is_never_there_is_the_one_that_is_named(tmp_path: Path):
+    folder = write_features(tmp_path, a=[np.nan, 1.0, 2.0], b=[np.nan] * 3)
+    with pytest.raises(DataError, match="got b = NaN or infinity in row 2"):
+        from_features(folder, "a", "b")
+
+
+def test_features_that_float32_cannot_hold_are_refused(tmp_path: Path):
+    with pytest.raises(DataError, match=r"expected features within ±3.4e38.*got 1e\+39"):
+        from_features(write_features(tmp_path, a=[1.0, 1e39]), "a")

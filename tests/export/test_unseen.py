@@ -76,3 +76,9 @@ def test_spans_overlap_where_they_share_a_bar(first: int, last: int, shared: boo
 
 def test_an_unknown_span_overlaps_nothing():
     assert not overlaps(None, span(10, 20))
+
+
+def test_bars_that_the_scaler_was_fitted_on_are_seen_too(tmp_path: Path):
+    known = manifest(tmp_path, train=span(0, 299), scaler=span(300, 599))
+    assert unseen(series(), known, HORIZON, by_calibration_too=False).bars.start == 600
+    assert known.spans.scaler_fit == span(300, 599)

@@ -59,6 +59,11 @@ def test_the_next_version_is_one_more_than_the_newest(tmp_path: Path):
     assert next_version(tmp_path / "bundles", "v6_fixed", BTC) == "1"
 
 
+def test_a_number_whose_manifest_is_gone_is_not_given_again(tmp_path: Path):
+    (write_model(tmp_path, version="3") / "manifest.json").unlink()
+    assert next_version(tmp_path / "bundles", "v8", BTC) == "4"
+
+
 def test_a_bundle_is_found_by_folder_by_name_and_by_version(tmp_path: Path):
     first, second = write_model(tmp_path, version="1"), write_model(tmp_path, version="2")
     assert find_bundle(str(first), tmp_path).path == first

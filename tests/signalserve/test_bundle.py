@@ -150,6 +150,12 @@ def test_the_newest_version_is_the_highest_number(tmp_path: Path):
     assert [path.name for path in newest_bundles(tmp_path / "bundles")] == ["10"]
 
 
+def test_a_version_that_is_still_being_written_is_none(tmp_path):
+    folder = write_model(tmp_path, "v8", BTC, **SMALL)
+    folder.rename(folder.with_name(".writing-1"))
+    assert list(find_bundles(tmp_path / "bundles")) == []
+
+
 def test_a_pin_wins_over_the_newest_for_its_symbol_only(tmp_path: Path):
     for symbol in (BTC, ETH):
         for version in ("1", "2"):

@@ -12,6 +12,7 @@ import subprocess
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
+from math import prod
 
 from export.checkpoints.pickle_machine import MAX_OPCODES
 
@@ -107,6 +108,72 @@ def tensor(size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0, stor
     shapes = [of(b"t", *map(number, numbers)) for numbers in (size, stride)]
     arguments = [stored or storage(), number(offset), *shapes, b"\x89", call("collections.OrderedDict")]
     return call("torch._utils._rebuild_tensor_v2", *arguments)
+
+
+def checkpoint(*entries: bytes, state: bytes = b"", numbers: int = 16) -> bytes:
+    """A sound network of 4 inputs for BTC-USD, and whatever else its dictionaries hold; its storage is all zeros."""
+    stored = storage(length=numbers)
+    weights = (
+        *(text("fc1.weight"), tensor((3, 4), (4, 1), stored=stored)),
+        *(text("fc1.bias"), tensor((3,), (1,), stored=stored)),
+    )
+    content = of(b"d", text("model_state_dict"), of(b"d", *weights, state), *entries)
+    return torch_zip(content, **{"data/0": bytes(4 * numbers)})
+
+
+def state_dict(shapes: Mapping[str, tuple[int, ...]], numbers: int, *entries: bytes) -> bytes:
+    """Tensors of these shapes, all of them views of the beginning of one storage; entries: beside the state dict."""
+    named = []
+    for path, shape in shapes.items():
+        stride = tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
+        named += [text(path), tensor(shape, stride, stored=storage(length=numbers))]
+    content = of(b"d", text("model_state_dict"), of(b"d", *named), *entries)
+    return torch_zip(content, **{"data/0": bytes(4 * numbers)})
+
+
+def lstm_shapes(layers: int, hidden: int) -> dict[str, tuple[int, ...]]:
+    parts = {"weight_ih": (4 * hidden, hidden), "weight_hh": (4 * hidden, hidden)}
+    parts |= {"bias_ih": (4 * hidden,), "bias_hh": (4 * hidden,)}
+    return {f"lstm.{part}_l{i}": shape for i in range(layers) for part, shape in parts.items()}
+
+
+def linear_shapes(layers: int, width: int) -> dict[str, tuple[int, ...]]:
+    weights = {f"fc{i}.weight": (width, width) for i in range(1, layers + 1)}
+    return weights | {f"fc{i}.bias": (width,) for i in range(1, layers + 1)}
+
+
+def means(mean: bytes, scale: bytes) -> bytes:
+    return text("scaler_params") + of(b"d", text("mean"), mean, text("scale"), scale)
+
+
+def text_array(value: str) -> bytes:
+    """The bytes of numpy's array of its characters."""
+    return b"B" + struct.pack("<I", 4 * len(value)) + value.encode("utf-32-le")
+
+
+def nested(members: int, depth: int) -> bytes:
+    """A tuple of dictionaries: each has the one before it under all its keys."""
+    keys = [text(f"{key}") for key in range(members)]
+    levels = [of(b"d", *[key + b"h" + bytes([i]) for key in keys]) + b"q" + bytes([i + 1]) for i in range(depth)]
+    return of(b"t", number(1) + b"q\0", *levels)
+
+
+def v8_lstm_with_heads(heads: bytes) -> bytes:
+    """V8's LSTM of width 8."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for stack, inputs, directions in (("lstm1", 8, ("", "_reverse")), ("lstm2", 16, ("",))):
+        for direction in directions:
+            shapes |= {f"{stack}.weight_ih_l0{direction}": (32, inputs), f"{stack}.weight_hh_l0{direction}": (32, 8)}
+            shapes |= {f"{stack}.{bias}_l0{direction}": (32,) for bias in ("bias_ih", "bias_hh")}
+    shapes |= {"layer_norm.weight": (8,), "layer_norm.bias": (8,)}
+    shapes |= {"attention.in_proj_weight": (24, 8), "attention.in_proj_bias": (24,)}
+    shapes |= {"attention.out_proj.weight": (8, 8), "attention.out_proj.bias": (8,)}
+    shapes |= {f"fc{i}.{part}": shape for i in (1, 2, 3) for part, shape in (("weight", (8, 8)), ("bias", (8,)))}
+    return state_dict(shapes, 512, text("config"), of(b"d", text("num_heads"), heads))
+
+
+def real(value: float) -> bytes:
+    return b"G" + struct.pack(">d", value)
 
 
 def overlapping() -> bytes:
@@ -328,7 +395,11 @@ ZIPS: dict[str, tuple[bytes, str]] = {
     "a bomb of entries that overlap": (overlapping(), r"its entries claim 100,\d+ bytes, the file has"),
     "an entry that is encrypted": (flagged(torch_zip(b"N")), "entry a/data.pkl is encrypted"),
     "a directory of 30,000 entries": (zipped({f"a/data/{i}": b"" for i in range(30_000)}), "its directory has"),
-    "cut short in the directory": (torch_zip(b"N")[:-30], "a damaged zip archive"),
+    "cut short in the directory": (torch_zip(b"N")[:-30], "cut short: .* copy the file again"),
+    "a directory that is not there": (
+        torch_zip(b"N")[:-22] + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 9, 9, 2**20, 2**20, 0),
+        "a damaged zip archive",
+    ),
     "one bit changed": (torch_zip(b"N").replace(b"N.", b"\x88."), "data.pkl is damaged: Bad CRC-32"),
     "no data.pkl": (zipped({"a/version": b"3"}), "expected a zip of torch.save with one data.pkl in its folder, got 0"),
     "two data.pkl": (zipped({"a/data.pkl": b"", "b/data.pkl": b""}), "got 2 of them"),
@@ -370,8 +441,125 @@ ZIPS: dict[str, tuple[bytes, str]] = {
     "an offset beyond the storage": (torch_zip(tensor((1,), (1,), 4)), "needs 5 numbers, its storage has 4"),
     "a negative offset": (torch_zip(tensor((1,), (1,), -1)), "expected an offset from 0"),
     "an empty tensor of 2**62 columns": (torch_zip(tensor((0, 2**62), (1, 1))), "array is too big"),
-    "a tensor of one number 2**40 times": (torch_zip(tensor((2**40,), (0,))), "expands to more than"),
+    "a tensor of one number 2**40 times": (torch_zip(tensor((2**40,), (0,))), "numbers out of the 4 of its storage"),
     "a tensor of 100 dimensions": (torch_zip(tensor((1,) * 100, (1,) * 100)), "a shape of at most 8 dimensions"),
 }
 
-HOSTILE = PICKLES | ZIPS
+FOUR = of(b"l", *[number(1)] * 4)
+MANY = of(b"l", *[text(f"c{i}") for i in range(60_000)])
+
+CONTENTS: dict[str, tuple[bytes, str]] = {
+    # What the reader takes for plain values, and the importer must not stumble over.
+    "60,000 names of columns": (
+        checkpoint(text("feature_columns"), MANY),
+        "feature_columns: expected the names of 4 columns, got 60,000",
+    ),
+    "16,000 names in an array": (
+        checkpoint(text("feature_columns"), array(of(b"t", number(16_000)), dtype("U1"), text_array("x" * 16_000))),
+        "feature_columns: expected the names of 4 columns, got 16,000",
+    ),
+    "60,000 names in a scaler": (
+        checkpoint(text("scaler"), scaler(text("mean_"), FOUR, text("scale_"), FOUR, text("feature_names_in_"), MANY)),
+        "expected the names of 4 columns, got 60,000",
+    ),
+    "a column that steers the terminal": (
+        checkpoint(text("feature_columns"), of(b"l", *[text(f"\x1b[2J{i}") for i in range(4)])),
+        "feature_columns: expected names of printable text",
+    ),
+    "lists in lists as temperature": (
+        checkpoint(text("temperature"), of(b"l", of(b"l", number(1)), number(2))),
+        "temperature: expected a number, got a list",
+    ),
+    "a temperature beyond all floats": (
+        checkpoint(text("temperature"), number(10**400)),
+        "temperature: expected a number from 0.001 to 10,000, got inf",
+    ),
+    "a temperature of almost 0": (checkpoint(text("temperature"), real(5e-324)), "from 0.001 to 10,000, got 4.9"),
+    "a temperature of 7 MB": (checkpoint(text("temperature"), text("9" * 7_000_000)), "expected a number, got 999"),
+    "a clamp beyond all logits": (checkpoint(text("logit_clip"), real(1e308)), "from 0.001 to 1,000,000, got 1e.308"),
+    "means in words": (
+        checkpoint(means(of(b"l", *[text("1")] * 4), FOUR)),
+        "expected one mean .* as numbers, got list",
+    ),
+    "means that numpy would pad": (
+        checkpoint(means(of(b"l", text("a" * 10**6), *[text("b")] * 1000), FOUR)),
+        "expected one mean .* as numbers, got list",
+    ),
+    "means that are ragged": (
+        checkpoint(means(of(b"l", of(b"l", number(1)), number(2)), FOUR)),
+        "expected one mean .* as numbers, got list",
+    ),
+    "complex means": (
+        checkpoint(means(array(of(b"t", number(4)), dtype("c16"), b"C\x40" + bytes(64)), FOUR)),
+        "expected one mean .* as numbers, got ndarray",
+    ),
+    "scales of almost 0": (
+        checkpoint(means(FOUR, of(b"l", *[real(5e-324)] * 4))),
+        "expected finite means and scales of at least 0, in float32's range",
+    ),
+    "a layer numbered with 5,000 digits": (
+        checkpoint(state=text(f"fc{'9' * 5000}.weight") + tensor((4,), (1,), stored=storage(length=16))),
+        "expected no further tensors, got fc999",
+    ),
+    "a tensor that steers the terminal": (
+        state_dict({"\x1b[2Jfc1.weight": (4, 4)}, 16),
+        r"as the known networks have, got \\x1b\[2Jfc1.weight",
+    ),
+    "a layer without inputs": (state_dict({"fc1.weight": (3, 0), "fc1.bias": (3,)}, 4), "expected 1 to 4,096 inputs"),
+    "a layer without outputs": (
+        state_dict({"fc1.weight": (0, 3), "fc1.bias": (0,)}, 4),
+        "at least one output, got none",
+    ),
+    "a layer of no dimensions": (state_dict({"fc1.weight": (), "fc1.bias": ()}, 4), "expected a matrix"),
+    "an LSTM of no width": (state_dict(lstm_shapes(1, 0), 4), "expected 1 to 4,096 inputs, got 0"),
+    "400 layers of an LSTM": (state_dict(lstm_shapes(400, 1), 4), "lstm: expected at most 16 layers, got 17"),
+    "100 linear layers": (state_dict(linear_shapes(100, 1), 4), "fc1, fc2, …: expected at most 16 layers, got 100"),
+    "a million columns": (
+        state_dict({"fc1.weight": (3, 10**6), "fc1.bias": (3,)}, 3 * 10**6),
+        "expected 1 to 4,096 inputs, got 1,000,000",
+    ),
+    "a tensor that overlaps itself": (
+        torch_zip(of(b"d", text("fc1.weight"), tensor((4000, 4000), (0, 0)))),
+        "overlaps itself: 16,000,000 numbers out of the 4 of its storage; save tensor.contiguous",
+    ),
+    "16 layers out of one": (
+        state_dict(linear_shapes(16, 512), 512 * 512),
+        "expected at least 2 bytes for a weight, got 4,202,496 of them .* its tensors overlap",
+    ),
+    "8 million 16-bit floats": (
+        torch_zip(
+            of(b"d", text("fc1.weight"), tensor((2**23,), (1,), stored=storage("0", 2**23, "torch.BFloat16Storage"))),
+            **{"data/0": bytes(2**24)},
+        ),
+        "fc1.weight: expected a matrix",
+    ),
+    "heads in an array": (
+        v8_lstm_with_heads(array(of(b"t", number(1)), dtype("i8"), b"C\x08" + bytes(8))),
+        "attention heads: expected a number that divides the width 8, got a ndarray",
+    ),
+}
+
+HOSTILE = PICKLES | ZIPS | CONTENTS
+"""What is refused, and in which words."""
+
+WRITTEN: dict[str, tuple[bytes, str]] = {
+    "20,000 claims": (
+        checkpoint(*[part for i in range(20_000) for part in (text(f"k{i}"), number(i))]),
+        '"k31": 31, "further claims": "and 19,968 more"',
+    ),
+    "a claim's key of 2 MB": (checkpoint(text("x" * 2_000_000), number(1)), '"x{59}…": 1'),
+    "claims in claims": (checkpoint(text("a"), nested(32, 3)), '"a": .*"dict of 32"'),
+    "a claim that steers the terminal": (
+        checkpoint(text("v"), text("\x1b]0;OWNED\x07\x1b[2J")),
+        r'"v": "\\\\x1b\]0;OWNED\\\\x07',
+    ),
+    "a symbol of 300 characters": (
+        checkpoint(text("symbol"), text("A" * 300 + "-USD")),
+        "the file's symbol is none: AAAA.*…;",
+    ),
+    "a symbol of 3 MB": (
+        checkpoint(text("symbol"), text("Q" * 10**6 + "-" + "USDX" * 500_000)),
+        "the file's symbol is",
+    ),
+}
+"""What is imported, and what is said of it."""

@@ -96,7 +96,7 @@ def test_each_known_network_is_told_by_its_tensors(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KNOWN)
-@pytest.mark.parametrize("prefix", ["module.", "base_model.", "module.base_model."])
+@pytest.mark.parametrize("prefix", ["module.", "base_model.", "module.base_model.", "_orig_mod.module.", "model."])
 def test_a_wrapper_around_a_network_changes_nothing(name: str, prefix: str) -> None:
     found = recognise({prefix + tensor: array for tensor, array in KNOWN[name][0].items()})
     assert found.config == recognised(name).config
@@ -180,11 +180,16 @@ REFUSED: dict[str, tuple[State, str]] = {
     ),
     "lstm without its first recurrence": (
         without(LSTM, "lstm.weight_hh_l0"),
-        "expected a matrix .* got no such tensor",
+        "expected a matrix .* got none; save the whole state dict again",
     ),
     "lstm head": (LSTM | pair("fc", 3, 128), r"fc\.weight: expected the shape \(3, 64\)"),
     "half a direction": (without(TWO_WAYS, "lstm.bias_ih_l2_reverse"), r"lstm\.bias_ih_l2_reverse: expected a tensor"),
-    "half a head": (without(TWO_WAYS, "fc.3.weight", "fc.3.bias"), r"fc\.3\.weight: expected a tensor"),
+    "half a head": (without(TWO_WAYS, "fc.3.weight", "fc.3.bias"), r"fc\.3\.weight: expected a matrix"),
+    "no inputs": (feed_forward(0, 4, 3), "fc1.weight: expected 1 to 4,096 inputs, got 0"),
+    "no outputs": (feed_forward(5, 0, 3), "fc1.weight: expected at least one output, got none"),
+    "no width": (lstm("lstm", 7, 0, 1) | pair("fc", 3, 0), "weight_hh_l0: expected 1 to 4,096 inputs, got 0"),
+    "17 linear layers": (feed_forward(*[2] * 17, 3), "fc1, fc2, …: expected at most 16 layers, got 17"),
+    "17 layers of an LSTM": (lstm("lstm", 2, 2, 17) | pair("fc", 3, 2), "lstm: expected at most 16 layers, got 17"),
     "projections": (LSTM | {"lstm.weight_hr_l0": np.ones((8, 64))}, "LSTM: expected no further tensors"),
     "stacks that do not fit": (
         {**attention_lstm(), **lstm("lstm2", 16, 16, 2)},

@@ -3,23 +3,25 @@
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
 
-from export.checkpoints.importing import Imported, find_checkpoints, import_all, import_checkpoint, write_imported
-from export.checkpoints.scalers import scalers_beside
+import export.checkpoints.importing
+from export.checkpoints.importing import Imported, import_checkpoint, import_folder, write_imported
+from export.checkpoints.pairing import scalers_beside
+from export.checkpoints.torch_files import read_file
 from signalserve.bundle import Bundle, Labels, Span, load_bundle
 from signalserve.engine import create_engine
 from signalserve.errors import CheckpointError
 from signalserve.features import COLUMNS
 from signalserve.golden import golden_mismatch, golden_window
-from tests.export.checkpoints.originals import NAMES_72, ORIGINALS, Original, edited, fitted_scaler
+from tests.export.checkpoints.originals import NAMES_72, ORIGINALS, Original, edited, fitted_scaler, v8_lstm
 
 torch.set_num_threads(1)
 
@@ -112,6 +114,16 @@ def test_the_provenance_tells_the_file_and_what_was_found_and_assumed(case: Case
     assert case.bundle.manifest.labels is None
     assert case.bundle.manifest.spans.train is None
     assert case.bundle.reference == {}
+
+
+def test_the_v8_lstm_at_its_owners_size_answers_as_the_original_does(tmp_path: Path) -> None:
+    original = v8_lstm(tmp_path, hidden=512)
+    bundle = import_checkpoint(original.file).as_bundle()
+    assert bundle.manifest.architecture["hidden"] == 512
+    windows = original.windows(2)
+    expected = original.answer(windows).astype(np.float64)
+    got = create_engine(bundle, engine="torch", device="cpu").predict(windows).raw_logits
+    assert np.abs(got - expected).max() <= 1e-6 * np.abs(expected).max()
 
 
 # ---- one original, changed
@@ -236,12 +248,70 @@ def test_a_scaler_may_name_its_columns(deployed: Original, tmp_path: Path) -> No
     assert import_checkpoint(deployed.file, scaler=path).columns == NAMES_72
 
 
+def test_means_may_be_kept_by_column_in_any_order(v6: Original) -> None:
+    scaler = fitted_scaler(72)
+    table = pd.DataFrame({"mean": scaler.mean_, "std": scaler.scale_}, index=NAMES_72)
+    edited(v6, put(normalization_params=table.iloc[::-1].to_dict()))
+    imported = import_checkpoint(v6.file)
+    assert (imported.scaler.mean, imported.scaler.scale) == (scaler.mean_.tolist(), scaler.scale_.tolist())
+    edited(v6, drop("feature_columns"))
+    assert import_checkpoint(v6.file).columns == NAMES_72[::-1]
+
+
+def test_means_that_kept_their_dimensions_are_one_row(v6: Original) -> None:
+    scaler = fitted_scaler(72)
+    edited(v6, put(normalization_params={"mean": scaler.mean_[None], "std": scaler.scale_[None].tolist()}))
+    assert import_checkpoint(v6.file).scaler.mean == scaler.mean_.tolist()
+
+
 def test_scalers_are_paired_by_stem_then_by_generation_then_by_symbol(tmp_path: Path) -> None:
     names = ["scaler_BTC_v6.pkl", "lstm_a_scaler.pkl", "scaler_BTCUSDT.pkl", "scaler_ETH-USD_v6.pkl"]
     for name in [*names, "scaler_BTC_v8.pkl", "processor_BTC-USD_v8.pkl", "notes_BTC.pkl", "scaler_BTC_v6.txt"]:
         (tmp_path / name).touch()
-    paired = scalers_beside(tmp_path / "lstm_a.pt", "BTC-USD", "v6")
+    paired = scalers_beside(tmp_path / "lstm_a.pt", "BTC-USD", ["v6"])
     assert [path.name for path in paired] == ["lstm_a_scaler.pkl", "scaler_BTC_v6.pkl", "scaler_BTCUSDT.pkl"]
+
+
+def lstm_of_31(folder: Path, name: str = "lstm_BTC-USD.pt") -> Path:
+    file = ORIGINALS["v6_lstm"](folder).file
+    return file.rename(file.with_name(name))
+
+
+def test_a_scaler_named_for_the_networks_own_generation_is_found_under_another_one(tmp_path: Path) -> None:
+    file = lstm_of_31(tmp_path)
+    save_scaler(tmp_path / "scaler_BTC-USD_v6_lstm.pkl", 31)
+    assert import_checkpoint(file, generation="v6_fixed").found["scaler"] == "scaler_BTC-USD_v6_lstm.pkl"
+
+
+def test_a_scaler_that_was_not_paired_is_named_with_what_to_do(tmp_path: Path) -> None:
+    file = lstm_of_31(tmp_path)
+    for name in ("scaler_BTC-USD_v6_fixed.pkl", "scaler_ETH-USD_v6_lstm.pkl", "scaler.pkl"):
+        save_scaler(tmp_path / name, 31)
+    imported = import_checkpoint(file)
+    assert not imported.has_scaler and imported.assumed[0].startswith("NO SCALER")
+    words = "scaler_BTC-USD_v6_fixed.pkl lies beside it and was not taken: it is not called scaler_BTC-USD.pkl or"
+    assert said(imported, words) and said(imported, "scaler.pkl lies beside it")
+    assert not said(imported, "scaler_ETH-USD")
+
+
+def test_a_scaler_beside_it_of_another_width_is_another_networks(tmp_path: Path) -> None:
+    file = lstm_of_31(tmp_path)
+    save_scaler(tmp_path / "scaler_BTC-USD.pkl", 72)
+    imported = import_checkpoint(file)
+    assert not imported.has_scaler
+    assert said(
+        imported, "scaler_BTC-USD.pkl lies beside it and was not taken: it scales 72 columns, the network reads 31"
+    )
+    save_scaler(tmp_path / "scaler_BTC-USD_v6_lstm.pkl", 31)
+    assert import_checkpoint(file).found["scaler"] == "scaler_BTC-USD_v6_lstm.pkl"
+
+
+def test_a_broken_scaler_beside_it_matters_only_where_there_is_no_other(v6: Original, tmp_path: Path) -> None:
+    (tmp_path / "scaler_BTC-USD.pkl").write_bytes(b"nonsense")
+    assert said(import_checkpoint(v6.file), "scaler_BTC-USD.pkl lies beside it and was not taken: expected a file of")
+    edited(v6, drop("normalization_params"))
+    with pytest.raises(CheckpointError, match=r"scaler_BTC-USD\.pkl: expected a file of torch\.save or pickle\.dump"):
+        import_checkpoint(v6.file)
 
 
 def test_without_names_72_columns_are_the_usual_ones_and_others_are_numbered(
@@ -290,6 +360,37 @@ def test_the_symbol_is_told_by_option_then_file_then_name(deployed: Original) ->
     assert said(imported, "the file says ETH-USD and its name SOL-USD: ETH-USD is taken")
 
 
+def test_a_symbol_that_no_folder_can_have_is_not_taken(v6: Original) -> None:
+    edited(v6, put(symbol="A" * 300 + "-USD"))
+    imported = import_checkpoint(v6.file)
+    assert imported.symbol == "BTC-USD"
+    assert said(imported, "the file's symbol is none: AAA")
+
+
+@pytest.mark.parametrize(
+    ("key", "prefix"), [("model", ""), ("state_dict", "model."), ("model_state_dict", "_orig_mod.module.")]
+)
+def test_a_state_dict_may_stand_under_other_keys_and_behind_prefixes(v7: Original, key: str, prefix: str) -> None:
+    expected = import_checkpoint(v7.file).weights
+    edited(v7, lambda content: content.update({key: renamed(content.pop("model_state_dict"), prefix)}))
+    found = import_checkpoint(v7.file).weights
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def renamed(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def test_what_stands_between_the_weights_is_left_out_and_said(v6: Original) -> None:
+    state = torch.load(v6.file, weights_only=False)["model_state_dict"]
+    file = v6.file.with_name("lstm_ETH-USD.pt")
+    torch.save({**state, "epoch": 5, "losses": torch.ones(3)}, file)
+    assert import_checkpoint(file).claims == {"epoch": 5, "losses": [1, 1, 1]}
+    torch.save({"model_state_dict": {**state, "epoch": 5}}, file)
+    assert said(import_checkpoint(file), "model_state_dict holds more than tensors, which is left out: epoch")
+
+
 def test_only_generations_with_an_endpoint_are_called_served(v6: Original) -> None:
     assert "not served: endpoints exist for v6_fixed and v8" in import_checkpoint(v6.file).found["generation"]
     assert "served at /predictions/v8" in import_checkpoint(v6.file, generation="v8").found["generation"]
@@ -314,9 +415,10 @@ def test_a_version_is_never_overwritten(v6: Original, tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no weights": (drop("model_state_dict"), "expected weights, got a file without any: it holds input_size, accuracy"),
     "empty weights": (put(model_state_dict={}), "expected weights"),
+    "a word for columns": (put(feature_columns="rsi"), "feature_columns: expected the names of 72 columns, got 0"),
     "columns twice": (put(feature_columns=["rsi"] * 72), "feature_columns: expected distinct columns, got rsi more"),
-    "no names": (put(feature_columns=[1, 2]), "feature_columns: expected the columns' names"),
-    "too few names": (put(feature_columns=list("abc")), "feature_columns: expected the network's 72 names, got 3"),
+    "no names": (put(feature_columns=[1] * 72), "feature_columns: expected names of printable text"),
+    "too few names": (put(feature_columns=list("abc")), "feature_columns: expected the names of 72 columns, got 3"),
     "narrow scaler": (
         put(normalization_params={"mean": np.zeros(31), "std": np.ones(31)}),
         "normalization_params: expected a scaler of the network's 72 columns, got one of 31; .*--scaler",
@@ -334,9 +436,17 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         "expected one mean and one scale a column",
     ),
     "no scaler at all": (put(normalization_params=[1, 2]), "expected a StandardScaler, or `mean` .* got list"),
-    "temperature of zero": (put(temperature=0.0), "temperature: expected a finite number above 0, got 0"),
-    "temperature in words": (put(temperature="hot"), "temperature: expected a number, got 'hot'"),
-    "clamp": (put(logit_clip=float("inf")), "logit_clip: expected a finite number above 0, got inf"),
+    "temperature of zero": (put(temperature=0.0), "temperature: expected a number from 0.001 to 10,000, got 0"),
+    "temperature in words": (put(temperature="hot"), "temperature: expected a number, got hot"),
+    "clamp": (put(logit_clip=float("inf")), "logit_clip: expected a number from 0.001 to 1,000,000, got inf"),
+    "means and deviations of other columns": (
+        put(normalization_params={"mean": {"a": 1.0}, "std": {"b": 1.0}}),
+        "expected a mean and a scale of the same columns",
+    ),
+    "means by other names": (
+        put(normalization_params={"mean": dict.fromkeys(range(72), 0.0), "std": dict.fromkeys(range(72), 1.0)}),
+        "expected means by the names in feature_columns, got others",
+    ),
 }
 
 
@@ -357,7 +467,7 @@ def test_a_symbol_that_nothing_tells_is_refused(v6: Original) -> None:
 
 
 def test_a_generation_that_no_folder_can_have_is_refused(v6: Original) -> None:
-    with pytest.raises(CheckpointError, match="--generation: expected small letters, digits and _"):
+    with pytest.raises(CheckpointError, match="--generation: expected at most 40 small letters, digits and _"):
         import_checkpoint(v6.file, generation="../x")
 
 
@@ -395,27 +505,49 @@ def test_a_network_that_overflows_is_refused(v6: Original) -> None:
     assert not (v6.file.parent / "bundles").exists()
 
 
+def test_whatever_a_files_content_makes_fail_is_told_by_its_name(v6: Original, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OverflowError("int too large to convert to float")
+
+    monkeypatch.setattr(export.checkpoints.importing, "temperature_in", fail)
+    with pytest.raises(CheckpointError, match=r"lstm_BTC-USD_v6\.pt: its content is not as expected: int too large"):
+        import_checkpoint(v6.file)
+
+
 # ---- a folder
 
 
-def test_a_folder_gives_its_checkpoints_without_the_scalers_among_them(tmp_path: Path) -> None:
+def test_a_folder_gives_its_checkpoints_and_passes_over_the_scalers_among_them(tmp_path: Path) -> None:
     for name in ("v6_wrapper", "v8_feed_forward"):
         ORIGINALS[name](tmp_path)
     (tmp_path / "readme.txt").write_text("notes")
-    assert [path.name for path in find_checkpoints(tmp_path)] == ["lstm_ETH-USD_v6_fixed.pt", "lstm_ETH-USD_v8.pt"]
+    done: list[int] = []
+    imported, faults = import_folder(tmp_path, progress=done.append)
+    assert [each.path.name for each in imported] == ["lstm_ETH-USD_v6_fixed.pt", "lstm_ETH-USD_v8.pt"]
+    assert faults == [] and len(done) == 4
+
+
+def test_each_checkpoint_of_a_folder_is_read_once(
+    v6: Original, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(export.checkpoints.importing, "read_file", lambda path: read.append(path) or read_file(path))
+    import_folder(tmp_path)
+    assert read == [v6.file]
 
 
 def test_a_folder_without_checkpoints_is_refused_with_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "more").mkdir()
+    with pytest.raises(CheckpointError, match=r"expected checkpoints ending in \.pt, .* got more, notes\.txt"):
+        import_folder(tmp_path)
     save_scaler(tmp_path / "scaler_BTC.pkl")
     with pytest.raises(CheckpointError, match=r"expected checkpoints ending in \.pt, .* got scaler_BTC\.pkl"):
-        find_checkpoints(tmp_path)
+        import_folder(tmp_path)
 
 
 def test_one_bad_file_leaves_its_neighbours_alone(v6: Original, tmp_path: Path) -> None:
-    bad = tmp_path / "lstm_ETH-USD.pt"
-    bad.write_bytes(b"nonsense")
-    done: list[int] = []
-    imported, faults = import_all([bad, v6.file], partial(import_checkpoint), done.append)
+    (tmp_path / "lstm_ETH-USD.pt").write_bytes(b"nonsense")
+    imported, faults = import_folder(tmp_path)
     assert [each.path for each in imported] == [v6.file]
     assert len(faults) == 1 and "lstm_ETH-USD.pt" in str(faults[0])
-    assert done == [1, 1]

@@ -4,7 +4,7 @@ import collections
 import datetime
 import pickle
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -137,6 +137,35 @@ def test_collections_become_plain(protocol: int, reread: Any) -> None:
     found = reread(given_value, protocol)
     assert found == [{"b": 1, "a": 2}, {"a": 2, "b": 1}, {1, 2}, {"x"}, b"y"]
     assert [type(value) for value in found] == [dict, dict, set, set, bytes]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_owners_keep_beside_numbers_becomes_plain(protocol: int, reread: Any) -> None:
+    given_value = {
+        "history": collections.defaultdict(list, loss=[0.5, 0.4]),
+        "last": collections.deque([1, 2], maxlen=5),
+        "at": datetime.time(16, 1, 2, 345678),
+        "root": 1 + 2j,
+        "from": PurePosixPath("/data/x.parquet"),
+        "to": PureWindowsPath("C:/data/x.parquet"),
+        "here": Path("x"),
+    }
+    assert reread(given_value, protocol) == {
+        "history": {"loss": [0.5, 0.4]},
+        "last": [1, 2],
+        "at": "16:01:02.345678",
+        "root": "(1+2j)",
+        "from": "/data/x.parquet",
+        "to": "C:\\data\\x.parquet",
+        "here": "x",
+    }
+
+
+def test_a_default_of_an_unknown_kind_is_refused_by_name(reread: Any) -> None:
+    with pytest.raises(CheckpointError, match=r"refers to builtins\.object"):
+        reread(collections.defaultdict(object))
+    with pytest.raises(CheckpointError, match=r"expected to make lists, .*, got collections\.OrderedDict"):
+        reread(collections.defaultdict(collections.OrderedDict))
 
 
 @pytest.mark.parametrize("zone", [None, datetime.UTC, datetime.timezone(datetime.timedelta(hours=-5, minutes=-30))])

@@ -117,14 +117,14 @@ def test_several_models_are_reported_one_by_one_and_a_dry_run_writes_no_version(
     assert calibrate(store, f"v8/{BTC}", f"v6_fixed/{BTC}", folder, "--bars", bars, "--json", "--dry-run") == 0
     reports = json.loads(capsys.readouterr().out)
     assert [report["subject"] for report in reports] == [f"v8/{BTC}/1", f"v6_fixed/{BTC}/1"]
-    assert {report["facts"]["New version"] for report in reports} == {"none (--dry-run)"}
+    assert {report["facts"]["New version"] for report in reports} == {"none: --dry-run"}
     assert versions(store) == [f"v6_fixed/{BTC}/1", f"v8/{BTC}/1"]
 
 
 def test_a_model_of_unknown_labels_and_bars_takes_what_the_caller_vouches_for(store: Path, tmp_path: Path) -> None:
     write_model(store, "v7", hidden=4, layers=1, labels=None, spans=NO_SPANS)
     features = write_features(tmp_path / "features", candles(BTC, 3500))
-    vouched = ["--horizon", 1, "--band", 1e-4, "--assume-unseen"]
+    vouched = ["--horizon", 1, "--band", 1e-4, "--assume-unseen", "--write"]
     assert calibrate(store, f"v7/{BTC}", "--features", features, *vouched) == 0
     manifest = load_bundle(store / "bundles" / "v7" / BTC / "2").manifest
     assert manifest.labels.model_dump() == NEXT_BAR
@@ -142,10 +142,42 @@ def test_a_model_of_two_classes_is_judged_where_one_of_them_came(store: Path, ba
 def test_real_bars_give_a_version_too(store: Path, tmp_path: Path, real_bars: dict[str, Candles]) -> None:
     shutil.rmtree(store)
     write_model(store, hidden=4, layers=1)
-    some = write_bars(tmp_path / "some", last(real_bars[BTC], 13_000))
-    assert calibrate(store, f"v8/{BTC}", "--bars", some, "--fit-share", 0.85) == 0
+    some = write_bars(tmp_path / "some", last(real_bars[BTC], 15_000))
+    assert calibrate(store, f"v8/{BTC}", "--bars", some, "--fit-share", 0.75, "--write") == 0
     fit = newest(store).manifest.report["temperature_fit"]
     assert 1000 <= fit["effective_labels"] < fit["n"] / 5  # labels 15 bars ahead overlap
+
+
+def test_no_version_takes_the_place_of_one_that_the_data_agrees_with(
+    store: Path, bars: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert calibrate(store, f"v8/{BTC}", "--bars", bars) == 0
+    assert calibrate(store, f"v8/{BTC}", "--bars", bars) == 0
+    words = "the data asks for no change; --write writes it all the same"
+    assert f"v8/{BTC}/2: no new version written: {words}" in capsys.readouterr().out
+    assert versions(store) == [f"v8/{BTC}/1", f"v8/{BTC}/2"]
+    page = read_report(store.parent / "reports" / f"calibrate-v8-{BTC}-2.json")
+    assert page.facts["New version"] == f"none: {words}"
+    assert calibrate(store, f"v8/{BTC}", "--bars", bars, "--write") == 0
+    assert versions(store)[-1] == f"v8/{BTC}/3"
+
+
+def test_no_version_takes_a_temperature_at_which_the_search_ended(
+    store: Path, bars: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(store, "v7", hidden=4, layers=1, labels=NEXT_BAR)
+    assert calibrate(store, f"v7/{BTC}", f"v8/{BTC}", "--bars", bars) == 0
+    assert "v7/BTC-USD/1: no new version written: the data bounds no temperature" in capsys.readouterr().out
+    assert versions(store) == [f"v7/{BTC}/1", f"v8/{BTC}/1", f"v8/{BTC}/2"]
+
+
+def test_where_reports_cannot_be_written_no_version_is(
+    store: Path, bars: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (store.parent / "reports").write_text("a file")
+    assert calibrate(store, f"v8/{BTC}", "--bars", bars) == 2
+    assert "reports: cannot be written" in capsys.readouterr().err
+    assert versions(store) == [f"v8/{BTC}/1"]
 
 
 # ---- what is refused
@@ -159,7 +191,8 @@ BAD_WORDS = [
     (["--accuracy", "68"], "--accuracy: expected a share between 0 and 1, got 68"),
     (["--horizon", "15"], "was taught 1 bars ahead"),
     (["--fit-share", "0.3"], "expected at least 1,000 effective labels to fit a temperature to v8 of BTC-USD, got 7"),
-    (["--fit-share", "0.99"], "give more bars, or another --fit-share"),
+    (["--fit-share", "0.95"], "expected at least 300 effective labels to judge v8 of BTC-USD, got"),
+    (["--fit-share", "0.99"], "give more bars, or pass --fit-share 0.5, with which these would do"),
     (["v9/BTC-USD"], "v9/BTC-USD: expected a bundle's folder, or one of v8/BTC-USD/1"),
 ]
 

@@ -4,16 +4,17 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from textwrap import indent
 
 import pytest
-from stores import BTC, ETH, SOL, candles, write_model
+from stores import BTC, DEFAULTS, ETH, SOL, candles, write_model
 
 from export.report.model import read_report
 from signalserve.candles import FIELDS, iso, to_rows
 from signalserve.commands.main import main
 from signalserve.settings import parse_settings
 
-BARS = 2600
+BARS = 2700
 NEXT_BAR = {"horizon_bars": 1, "neutral_band": 1e-4}
 UNKNOWN = {"train": None, "calibration": None, "test": None}
 
@@ -61,21 +62,30 @@ def test_all_symbols_with_bars_are_compared_in_one_report(
     report = read_report(tmp_path / "compare.json")
     assert list(report.figures["symbols"]) == [BTC, ETH]
     assert list(report.figures["scopes"]) == ["All symbols together", BTC, ETH]
-    settings = parse_settings(str(report.figures["serving_yaml"]), "lines")
-    assert set(settings.symbols) == {BTC, ETH}
+    entries = str(report.figures["serving_yaml"])
+    assert "defaults" not in entries  # SOL-USD is served too, and was not asked
+    file = f"defaults: {json.dumps(DEFAULTS)}\nsymbols:\n  {SOL}: {{mode: v8}}\n{indent(entries, '  ')}"
+    assert set(parse_settings(file, "serving.yaml").symbols) == {BTC, ETH, SOL}
     assert (tmp_path / "compare.html").read_text().count("<svg") == 11
 
 
 def test_two_named_bundles_in_any_order_give_json_alone(
-    store: Path, bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert compare(store, tmp_path, f"v8/{BTC}", f"v6_fixed/{BTC}/1", "--bars", bars, "--json", "--urgent") == 0
+    write_pair(tmp_path / "store")
+    reports = tmp_path / "reports"
+    assert (
+        compare(tmp_path / "store", reports, f"v8/{BTC}", f"v6_fixed/{BTC}/1", "--bars", bars, "--json", "--urgent")
+        == 0
+    )
     report = json.loads(capsys.readouterr().out)
     assert report["subject"] == f"v6_fixed/{BTC}/1, v8/{BTC}/1"
+    settings = parse_settings(report["figures"]["serving_yaml"], "lines")  # of all symbols of this store: a whole file
+    assert set(settings.symbols) == {BTC}
     judged = report["figures"]["scopes"][BTC]["judged"]
     assert judged["n"] == BARS - 2301 - 60  # a window after the calibration spans, a label before the end
     assert report["figures"]["symbols"][BTC]["calibration_span"]["bars"] == 1300
-    assert [path.name for path in sorted(tmp_path.iterdir())] == [f"compare-{BTC}.html", f"compare-{BTC}.json"]
+    assert [path.name for path in sorted(reports.iterdir())] == [f"compare-{BTC}.html", f"compare-{BTC}.json"]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +95,8 @@ def test_two_named_bundles_in_any_order_give_json_alone(
         ({}, ["--horizon", "15"], "was taught 1 bars ahead with a band of 0.0001, got 15"),
         ({"spans": UNKNOWN}, [], "does not say which bars it was trained on"),
         ({"labels": {"horizon_bars": 15, "neutral_band": 1e-3}}, [], "1,000 effective labels to fit pools of BTC-USD"),
+        ({"spans": {**UNKNOWN, "train": span(0, 1500)}}, [], "fit to more of them with --fit-share"),
+        ({}, ["--fit-share", "0.8"], "at least 300 effective labels to judge BTC-USD on"),
         ({"spans": {**UNKNOWN, "train": span(0, BARS - 30)}}, [], "give later bars"),
         ({}, ["--fit-share", "1.5"], "--fit-share: expected a share between 0 and 1, got 1.5"),
         ({}, ["--accuracy", "68"], "--accuracy: expected a share between 0 and 1, got 68"),

@@ -16,6 +16,8 @@ from stores import BTC, ETH, candles
 from export.checkpoints.importing import Imported, import_checkpoint
 from export.fixing import Mended, mend, split_for, write
 from export.fixing_report import fix_report
+from export.gates import GateSettings
+from export.judging import training_features
 from export.quality import probabilities_of
 from export.report.model import Report, read_report
 from export.series import Series, Source, read_series
@@ -211,11 +213,18 @@ def test_the_bundle_is_a_v6_fixed_with_all_that_was_fitted(case: Case, tmp_path:
     assert manifest.spans.train is None  # nobody said what the network learned from
     assert manifest.spans.calibration and manifest.spans.test
     assert manifest.spans.calibration.end < manifest.spans.test.start
-    assert manifest.provenance["scaler_fitted_on"]["end"] < manifest.spans.calibration.start
+    assert manifest.spans.scaler.end < manifest.spans.calibration.start
     assert "Nobody said which bars the network learned from" in manifest.provenance["note"]
     assert manifest.provenance["data"]["file"] == f"{BTC}.csv"
     assert manifest.report["before"]["ties_at_clamp"] == case.mended.before.ties
     assert manifest.report["n"] == bundle.reference["n"]
+
+
+def test_what_is_mended_passes_the_gate_on_its_features(case: Case, tmp_path: Path) -> None:
+    manifest = load_bundle(write(case.mended, tmp_path, "signalserve fix")).manifest
+    scale, why_not = training_features(case.series, manifest, GateSettings())
+    assert scale is not None, why_not
+    assert scale.beyond == 0
 
 
 def test_a_second_mend_is_a_second_version(case: Case, tmp_path: Path) -> None:
@@ -262,7 +271,7 @@ def test_the_report_has_a_row_before_and_a_row_after(case: Case) -> None:
 def test_the_verdict_never_goes_further_than_the_gain(case: Case) -> None:
     verdict = report_of(case.mended).verdict
     assert verdict.level == ("fail" if case.mended.fitted.fit.at_bound else "warn")
-    shown = case.mended.gain_interval.low > 0
+    shown = case.mended.gains.show_knowledge
     assert ("is below that of always" in verdict.sentence) == shown
     assert ("no knowledge can be shown" in verdict.sentence) != shown
 
@@ -303,16 +312,16 @@ def test_a_folder_is_mended_and_reported_as_json(
 ) -> None:
     files = tmp_path / "files"
     files.mkdir()
-    for name in ("lstm_BTC-USD_a.pt", "lstm_BTC-USD_b.pt"):
+    for name in ("lstm_BTC-USD_a.pt", "lstm_BTC-USD_[b].pt"):
         save(files / name, network().state_dict())
-    places = ("--model-store", tmp_path, "--reports", tmp_path / "reports")
+    places = ("--out", tmp_path / "out", "--reports", tmp_path / "reports")
     assert run(files, "--bars", case.bars, *NEXT_BAR, *places, "--json") == 0
     report = Report.model_validate_json(capsys.readouterr().out)
     assert [row[0] for row in report.sections[0].tables[0].rows][::2] == [
+        f"{BTC} (lstm_BTC-USD_[b].pt)",
         f"{BTC} (lstm_BTC-USD_a.pt)",
-        f"{BTC} (lstm_BTC-USD_b.pt)",
     ]
-    assert sorted(path.name for path in (tmp_path / "bundles" / "v6_fixed" / BTC).iterdir()) == ["1", "2"]
+    assert sorted(path.name for path in (tmp_path / "out" / "v6_fixed" / BTC).iterdir()) == ["1", "2"]
     (page,) = (tmp_path / "reports").glob("*.html")
     assert read_report(page.with_suffix(".json")) == report
 

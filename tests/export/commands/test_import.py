@@ -3,12 +3,14 @@
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import export.commands.import_checkpoint
 from signalserve.bundle import find_bundles, load_bundle
 from signalserve.commands.main import main
 from tests.export.checkpoints.originals import ORIGINALS, edited, fitted_scaler
@@ -16,15 +18,19 @@ from tests.export.checkpoints.originals import ORIGINALS, edited, fitted_scaler
 torch.set_num_threads(1)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Three checkpoints, two of one generation and symbol, and the scalers beside them."""
-    folder = tmp_path / "files"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("originals")
     for name in ("v6_wrapper", "v8_feed_forward"):
         ORIGINALS[name](folder)
     edited(ORIGINALS["v6_wrapper"](folder), lambda content: content.update(epoch=7), "lstm_ETH-USD_v6_fixed_again.pt")
     return folder
+
+
+@pytest.fixture
+def folder(originals: Path, tmp_path: Path) -> Path:
+    """Three checkpoints, two of one generation and symbol, and the scalers beside them."""
+    return Path(shutil.copytree(originals, tmp_path / "files"))
 
 
 def run(*words: object) -> int:
@@ -81,6 +87,63 @@ def test_bad_files_are_listed_at_the_end_and_the_good_ones_written(
     assert "lstm_BTC.pt" in end
 
 
+def test_no_scaler_is_the_last_thing_said_and_stands_in_the_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = ORIGINALS["bare_lstm"](tmp_path)
+    assert run(original.file, "--out", tmp_path / "out") == 0
+    shown = capsys.readouterr().out
+    assert shown.strip().splitlines()[-1].startswith("NO SCALER was found")
+    assert shown.count("NO SCALER") == 1
+    assert run(original.file, "--out", tmp_path / "out", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["imported"][0]["has_scaler"] is False
+
+
+def test_text_of_a_file_is_shown_as_it_is_and_obeyed_by_nobody(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = ORIGINALS["v6_deployed"](tmp_path)
+    words = {"version": "[/red] [link=http://evil]x", "[bold]\x1b[2J": "\x1b]0;OWNED\x07\u202e"}
+    file = edited(original, lambda content: content.update(words), "lstm_SOL-USD_[bold]\x1b[2J.pt")
+    assert run(file, "--out", tmp_path / "out") == 0
+    shown = capsys.readouterr().out
+    assert "[/red] [link=http://evil]x" in shown and r"[bold]\x1b[2J (claimed)" in shown
+    assert shown.startswith(r"lstm_SOL-USD_[bold]\x1b[2J.pt")
+    assert shown.replace("\n", "").isprintable()
+
+
+def test_a_name_that_steers_the_terminal_is_spelled_out_in_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lstm_BTC\x1b[2J.pt").write_bytes(b"nonsense")
+    assert run(tmp_path, "--out", tmp_path / "out") == 2
+    assert r"lstm_BTC\x1b[2J.pt: expected a file of torch.save" in capsys.readouterr().err
+
+
+def test_json_tells_what_was_written_before_something_failed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out" / "v8").mkdir(parents=True)
+    (tmp_path / "out" / "v8" / "ETH-USD").write_text("no folder")
+    assert run(folder, "--out", tmp_path / "out", "--json") == 2
+    told = json.loads(capsys.readouterr().out)
+    assert [each["generation"] for each in told["imported"]] == ["v6_fixed", "v6_fixed"]
+    assert len(told["faults"]) == 1 and "v8" in told["faults"][0]
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_json_tells_what_was_written_before_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = ORIGINALS["v6_deployed"](tmp_path)
+    monkeypatch.setattr(export.commands.import_checkpoint, "tell", interrupted)
+    assert run(original.file, "--out", tmp_path / "out", "--json") == 130
+    assert json.loads(capsys.readouterr().out)["imported"][0]["symbol"] == "SOL-USD"
+
+
 def test_what_the_owner_knows_is_kept(tmp_path: Path) -> None:
     original = ORIGINALS["v6_deployed"](tmp_path)
     (tmp_path / "mine.pkl").write_bytes(pickle.dumps(fitted_scaler(72, 5)))
@@ -109,7 +172,7 @@ def test_a_hostile_file_is_refused_and_nothing_runs(
 
 
 REFUSED = {
-    "missing": (["nowhere.pt"], "nowhere.pt: expected a checkpoint or a folder of them; it does not exist"),
+    "missing": (["nowhere.pt"], "nowhere.pt: expected a checkpoint or a folder of them, got none: No such file"),
     "empty folder": (["empty"], "empty: expected checkpoints ending in .pt"),
     "scaler for a folder": (
         ["files", "--scaler", "x.pkl"],

@@ -2,15 +2,20 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from stores import BTC, ETH, candles, write_model
 
+from export.report.model import report_schema
 from signalserve.bundle import load_bundle
 from signalserve.candles import FIELDS, Candles, to_rows
 from signalserve.commands.main import main
@@ -121,6 +126,7 @@ def test_json_is_the_report_alone(judge: Judge, capsys: pytest.CaptureFixture[st
     assert judge(f"v8/{BTC}", "--json", "--dry-run") == 1
     report = json.loads(capsys.readouterr().out)
     assert (report["command"], report["verdict"]["level"]) == ("judge", "fail")
+    assert jsonschema.Draft202012Validator(report_schema()).is_valid(report)
     assert report["figures"]["bars"] == f"{BTC}.csv"
 
 
@@ -200,10 +206,28 @@ def test_whoever_vouches_may_have_a_model_of_unknown_training_judged(judge: Judg
     assert new.gates.report["labels"] == {"horizon_bars": 15, "neutral_band": 0.001}
 
 
-def test_a_place_that_cannot_be_written_to_is_named(judge: Judge, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_place_that_cannot_be_written_to_is_named(
+    judge: Judge, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     (tmp_path / "file").write_text("")
     assert judge(f"v8/{BTC}", "--out", tmp_path / "file" / "bundles") == 2
-    assert "cannot be written: Not a directory; choose another folder" in capsys.readouterr().err
+    assert "file/bundles: cannot be written: Not a directory; choose another folder" in refusal(capsys)
+    assert not (tmp_path / "reports").exists()
+    assert main(["judge", f"v8/{BTC}", "--model-store", str(store), "--bars", "x", "--reports", __file__]) == 2
+    assert "test_judge.py: cannot be written" in refusal(capsys)
+    assert versions(store) == ["1"]
+
+
+def test_a_reader_of_two_lines_is_no_failed_gate_and_takes_no_version_away(store: Path, bars: Path, tmp_path: Path):
+    (tmp_path / "gates.yaml").write_text(LENIENT)
+    words = ["judge", f"v8/{BTC}", "--model-store", store, "--bars", bars, "--gates", tmp_path / "gates.yaml"]
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "signalserve.commands.main", *map(str, words), "--reports", str(tmp_path / "r")]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+    assert versions(store) == ["1", "2"]
 
 
 def test_a_committed_model_is_judged_on_the_real_bars(real_bars: dict[str, Candles], tmp_path: Path):

@@ -125,7 +125,7 @@ def test_one_file_that_answers_otherwise_keeps_all_of_them_from_being_written(
 def test_a_folder_that_cannot_be_written_is_named(store: Path, capsys: pytest.CaptureFixture[str]):
     (store / "out").write_text("a file")
     assert export_to(store, MODEL) == 2
-    assert f"--out {store / 'out'}: File exists" in capsys.readouterr().err
+    assert f"{store / 'out'}: cannot be written: Not a directory" in capsys.readouterr().err
 
 
 def test_a_committed_model_agrees_on_the_real_bars(

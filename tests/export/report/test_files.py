@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from export.report.files import write_report
+from export.report.files import write_report, write_reports
 from export.report.html import render
 from export.report.model import Report, read_report
 from signalserve.errors import DataError
@@ -42,6 +42,22 @@ def test_an_earlier_report_survives_a_failed_write(tmp_path: Path, monkeypatch: 
         write_report(report(title="other"), tmp_path, "judge")
     assert page.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_of_several_reports_none_is_written_where_one_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_text
+
+    def full(path: Path, text: str, **options: Any) -> int:
+        if "second.json" in path.name:
+            raise OSError(28, "No space left on device", str(path))
+        return write(path, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        write_reports([("first", report()), ("second", report())], tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:

@@ -197,6 +197,13 @@ def test_every_kind_of_plot_is_told_apart_by_its_kind() -> None:
     assert [type(plot) for plot in back.sections[0].plots] == kinds
 
 
+def test_the_schema_knows_a_list_of_several_reports_and_no_shorter_one() -> None:
+    check = jsonschema.Draft202012Validator(report_schema())
+    data = json.loads(report().model_dump_json())
+    assert check.is_valid([data, data])
+    assert not any(map(check.is_valid, ([], [data], [data, {**data, "command": 1}])))
+
+
 def test_the_schema_beside_the_template_is_the_reports() -> None:
     committed = Path(model.__file__).with_name("schema.json")
     assert json.loads(committed.read_text()) == report_schema()

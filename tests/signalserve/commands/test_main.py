@@ -89,10 +89,10 @@ def test_what_is_expected_to_go_wrong_is_one_line(install, capsys, error, code, 
     assert capsys.readouterr() == ("", f"signalserve: {line}\n")
 
 
-def test_ctrl_c_is_130_and_silent(install, capsys):
+def test_ctrl_c_is_130_and_said(install, capsys):
     install(bad=fails(KeyboardInterrupt()))
     assert main(["bad"]) == 130
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "signalserve: interrupted\n")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a defect"), missing("signalserve.nothing")])
