@@ -63,8 +63,8 @@ def report_of(
 ) -> dict[str, Any]:
     """`describe`, beside what is reached without a model, and where the gain over that lies.
 
-    earlier_labels: (k,), of the part `earlier_part`: their class shares are the forecast to beat.  Rows and labels that the model
-    cannot be judged on are left out.  Raises DataError where none is left.
+    earlier_labels: (k,), of the part `earlier_part`: their class shares are the forecast to beat.  Rows and labels that
+    the model cannot be judged on are left out.  Raises DataError where none is left.
     """
     chosen = judged_on(raw_logits, labels)
     earlier = earlier_labels[judged_on(np.empty((len(earlier_labels), raw_logits.shape[1])), earlier_labels)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from live.server import Server, strict_json
-from stores import BTC, SOL, by_name, raw_window, scaler_of, write_model, write_store
+from stores import BTC, SOL, by_name, raw_window, scaler_of, write_model, write_settings, write_store
 
 from signalserve.features import COLUMNS
 
@@ -33,6 +33,7 @@ def failing(tmp_path_factory: pytest.TempPathFactory):
     store = write_store(folder / "store", symbols=(SOL,))
     write_model(store, "v6_fixed", BTC)
     write_model(store, "v8", BTC, hidden=8, layers=1, attention=False, edit=overflowing)
+    write_settings(folder / "serving.yaml")
     server = Server(folder, store=store).start()
     yield server
     server.stop()

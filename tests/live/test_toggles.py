@@ -30,7 +30,10 @@ def replace(server: Server, text: str) -> None:
     new.replace(server.settings)
 
 
-WHOLE = "defaults: {mode: %s, weights: {v6_fixed: 0.4, v8: 0.6}, pool: {method: linear, temperature: 1.0}}\n"
+WHOLE = (
+    "allow_failed_gates: true\n"
+    "defaults: {mode: %s, weights: {v6_fixed: 0.4, v8: 0.6}, pool: {method: linear, temperature: 1.0}}\n"
+)
 
 
 def variants(server: Server) -> set[str]:
