@@ -10,6 +10,7 @@ from export.comparison import Comparison, Contestant, Cost
 from export.contest import BY_HAND, FULL_FIT, METHODS, V6, V8, Contest
 from export.decision import Decision, is_pool, percent, sentence, serving_lines
 from export.paired import Estimate, Judged, Stream
+from export.report.cells import minute_text
 from export.report.model import (
     BarPlot,
     Bars,
@@ -131,14 +132,9 @@ def _part(contest: Contest, *, test: bool, effective: float) -> str:
     part = contest.test if test else contest.calibration
     span = contest.series[0].span_of(part)
     return (
-        f"{_minute(span.start)} to {_minute(span.end)} UTC: {len(part):,} windows, labels worth {effective:,.0f} "
-        "independent ones"
+        f"{minute_text(span.start)} to {minute_text(span.end)} UTC: {len(part):,} windows, labels worth "
+        f"{effective:,.0f} independent ones"
     )
-
-
-def _minute(time: str) -> str:
-    """2025-05-04T15:33:00Z -> 2025-05-04 15:33."""
-    return time[:16].replace("T", " ")
 
 
 def _adoption(results: Sequence[SymbolResult], lines: Sequence[str], *, whole: bool) -> Section:

@@ -12,6 +12,7 @@ from export.diagnosis_faults import faults_of, in_words, share_words, verdict
 from export.diagnosis_features import ELSEWHERE, WIDE, ColumnFit, is_identity
 from export.diagnosis_predictions import CONFIDENCE_LEVELS, LOGIT_LEVELS, Stage
 from export.diagnosis_weights import Weights
+from export.judging_report import scale_table
 from export.report.cells import decimal, scientific
 from export.report.model import (
     BarPlot,
@@ -308,31 +309,12 @@ def _fit_words(on_bars: OnBars) -> str:
 
 def _gate_table(on_bars: OnBars) -> Table:
     training = on_bars.training
-    rows = [("all of these bars", on_bars.scale), *([("its training bars", training)] if training else [])]
-    return Table(
-        title="As gate 1 sees it",
+    return scale_table(
+        "As gate 1 sees it",
+        [("all of these bars", on_bars.scale), *([("its training bars", training)] if training else [])],
         note="The gate asks for |mean| and |deviation − 1| below 0.1 on the bars that the scaler was fitted on. "
         "On other bars a right scaler fails it: prices have moved."
         + ("" if training else f" The training bars could not be looked at: {on_bars.why_no_training}."),
-        columns=[
-            Column(name="bars", format="text"),
-            Column(name="largest |mean|", format="decimal"),
-            Column(name="of", format="text"),
-            Column(name="largest |deviation − 1|", format="decimal"),
-            Column(name="of column", format="text"),
-            Column(name="columns beyond", format="text"),
-        ],
-        rows=[
-            [
-                name,
-                scale.mean,
-                scale.mean_column,
-                scale.deviation,
-                scale.deviation_column,
-                f"{scale.beyond} of {scale.columns}",
-            ]
-            for name, scale in rows
-        ],
     )
 
 

@@ -86,10 +86,6 @@ class Mended:
     report: Mapping[str, Any]
     gains: Gains
 
-    @property
-    def may_have_seen_these_bars(self) -> bool:
-        return self.imported.trained is None
-
 
 def split_for(imported: Imported, series: Series, horizon: int) -> Split:
     """All windows in three parts, by `split.SHARES`.

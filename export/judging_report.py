@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from export.gates import GATES, LEVEL, Figure, Gate, Limit
+from export.gates import GATES, LEVEL, FeatureScale, Figure, Gate, Limit
 from export.judging import EDGES, TRAINING, Finding, Judgement
-from export.report.cells import decimal
+from export.report.cells import decimal, minute_text
 from export.report.model import (
     BarPlot,
     Bars,
@@ -406,29 +406,33 @@ def _features_section(judgement: Judgement) -> Section:
             "Judged only on the bars that the scaler was fitted on. On later ones prices and their averages stand "
             "elsewhere, with a right scaler too; the rest of this table is there to be seen, and decides nothing."
         ],
-        tables=[
-            Table(
-                title="How far from mean 0 and deviation 1",
-                columns=[
-                    Column(name="bars", format="text"),
-                    Column(name="largest |mean|", format="decimal"),
-                    Column(name="of", format="text"),
-                    Column(name="largest |deviation − 1|", format="decimal"),
-                    Column(name="of column", format="text"),
-                    Column(name="columns beyond", format="text"),
-                ],
-                rows=[
-                    [
-                        title,
-                        scale.mean,
-                        scale.mean_column,
-                        scale.deviation,
-                        scale.deviation_column,
-                        f"{scale.beyond} of {scale.columns}",
-                    ]
-                    for title, scale in scales
-                ],
-            )
+        tables=[scale_table("How far from mean 0 and deviation 1", scales)],
+    )
+
+
+def scale_table(title: str, scales: Sequence[tuple[str, FeatureScale]], note: str = "") -> Table:
+    """What the features gate looks at, a row for each named set of bars."""
+    return Table(
+        title=title,
+        note=note,
+        columns=[
+            Column(name="bars", format="text"),
+            Column(name="largest |mean|", format="decimal"),
+            Column(name="of", format="text"),
+            Column(name="largest |deviation − 1|", format="decimal"),
+            Column(name="of column", format="text"),
+            Column(name="columns beyond", format="text"),
+        ],
+        rows=[
+            [
+                name,
+                scale.mean,
+                scale.mean_column,
+                scale.deviation,
+                scale.deviation_column,
+                f"{scale.beyond} of {scale.columns}",
+            ]
+            for name, scale in scales
         ],
     )
 
@@ -496,11 +500,7 @@ def _set_words(finding: Finding) -> str:
 
 
 def _span_words(span: Span | None) -> str:
-    return "not known" if span is None else f"{_minute(span.start)} to {_minute(span.end)} UTC"
-
-
-def _minute(time: str) -> str:
-    return time[:16].replace("T", " ")
+    return "not known" if span is None else f"{minute_text(span.start)} to {minute_text(span.end)} UTC"
 
 
 def _capital(words: str) -> str:

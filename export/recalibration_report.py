@@ -8,6 +8,7 @@ import numpy as np
 from export.dependence import FEWEST_EFFECTIVE_LABELS
 from export.recalibration import ACTED_ON, PERFECT, AtTemperature, Recalibration
 from export.recalibration_verdict import BOT, interval_text, percent, temperature_text, verdict, whole_percent
+from export.report.cells import minute_text
 from export.report.model import (
     Cell,
     Column,
@@ -315,11 +316,7 @@ def _acted_on(at: Threshold) -> list[Cell]:
 
 
 def _span(span: Span) -> str:
-    return f"{_minute(span.start)} to {_minute(span.end)} UTC"
-
-
-def _minute(time: str) -> str:
-    return time.removesuffix("Z").replace("T", " ")[:16]
+    return f"{minute_text(span.start)} to {minute_text(span.end)} UTC"
 
 
 def _figures(done: Recalibration) -> dict[str, Any]:

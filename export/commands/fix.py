@@ -73,7 +73,6 @@ def run(args: argparse.Namespace) -> int:
 
 def mend_one(args: argparse.Namespace, screen: "Screen", imported: "Imported") -> "Mended":
     """Raises DataError for bars that cannot mend it."""
-    from rich.markup import escape
 
     from export.checkpoints.pickle_values import printable
     from export.fixing import mend, split_for, windows_of
@@ -82,5 +81,5 @@ def mend_one(args: argparse.Namespace, screen: "Screen", imported: "Imported") -
 
     series = read_series(source_of(args), imported.symbol, imported.columns, imported.interval_ms)
     split = split_for(imported, series, args.horizon)
-    with screen.progress(escape(printable(imported.path.name)), windows_of(split)) as advance:
+    with screen.progress(printable(imported.path.name), windows_of(split)) as advance:
         return mend(imported, series, split, args.horizon, args.band, advance)

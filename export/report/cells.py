@@ -70,3 +70,8 @@ def detail(table: Table, index: int) -> str:
     levels = {cell.level for cell in (row[index] for row in table.rows) if isinstance(cell, Interval)}
     parts = [table.columns[index].unit, *(f"{100 * level:g} % interval" for level in levels)]
     return ", ".join(part for part in parts if part)
+
+
+def minute_text(time: str) -> str:
+    """2025-05-04T15:33:00Z -> 2025-05-04 15:33."""
+    return time[:16].replace("T", " ")

@@ -9,11 +9,6 @@ from export.report.model import Report
 from signalserve.errors import DataError
 
 
-def write_report(report: Report, folder: Path, stem: str) -> tuple[Path, Path]:
-    """One of `write_reports`."""
-    return write_reports([(stem, report)], folder)[0]
-
-
 def write_reports(reports: Sequence[tuple[str, Report]], folder: Path) -> list[tuple[Path, Path]]:
     """Write folder/stem.html and folder/stem.json of each (stem, report), over those of an earlier run; returns both.
 

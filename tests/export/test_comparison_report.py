@@ -12,7 +12,7 @@ from export.comparison_report import Overall, SymbolResult, compare_report
 from export.contest import BASE_RATES, FULL_FIT, V6, V8
 from export.decision import candidates_of, decide
 from export.paired import judge
-from export.report.files import write_report
+from export.report.files import write_reports
 from export.report.html import render
 from export.report.model import Report, read_report
 from signalserve.ensemble import pool
@@ -85,7 +85,7 @@ def test_symbols_that_are_decided_otherwise_are_named_with_their_answers(results
 
 
 def test_the_report_comes_back_from_its_file(report: Report, tmp_path: Path) -> None:
-    _, written = write_report(report, tmp_path, "compare")
+    [(_, written)] = write_reports([("compare", report)], tmp_path)
     assert read_report(written) == report
 
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from export.report.files import write_report, write_reports
+from export.report.files import write_reports
 from export.report.html import render
 from export.report.model import Report, read_report
 from signalserve.errors import DataError
@@ -12,6 +12,10 @@ from tests.export.report import reports
 
 def report(**fields: Any) -> Report:
     return reports.report(sections=[], **fields)
+
+
+def write_report(one: Report, folder: Path, stem: str) -> tuple[Path, Path]:
+    return write_reports([(stem, one)], folder)[0]
 
 
 def test_a_report_is_written_as_a_page_and_as_data(tmp_path: Path) -> None:
