@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from export import bootstrap
 from export.comparison import Comparison, Contestant, Cost
 from export.contest import BY_HAND, FULL_FIT, METHODS, V6, V8, Contest
 from export.decision import Decision, is_pool, percent, sentence, serving_lines
@@ -16,7 +15,6 @@ from export.report.model import (
     Bars,
     Cell,
     Column,
-    Interval,
     IntervalPlot,
     Level,
     Line,
@@ -26,6 +24,7 @@ from export.report.model import (
     Section,
     Table,
     Verdict,
+    interval_cell,
 )
 from export.report.model import Estimate as Whiskers
 from export.scores import reliability
@@ -245,7 +244,7 @@ def _contestants(result: SymbolResult) -> Table:
                 c.name,
                 c.how + (f"; T stopped at the {c.at_bound} end of its range" if c.at_bound else ""),
                 c.weight,
-                None if c.interval is None else _interval(c.interval),
+                interval_cell(c.interval),
                 None if c.weight is None else c.temperature,
                 "yes" if c.adoptable else "no",
             ]
@@ -316,7 +315,7 @@ def _acting(judged: Judged, threshold: float) -> Table:
                 f.acted_on.n,
                 round(f.acted_on.effective_n),
                 f.acted_on.accuracy,
-                None if f.acted_on.interval is None else _interval(f.acted_on.interval),
+                interval_cell(f.acted_on.interval),
             ]
             for name, f in judged.figures.items()
         ],
@@ -499,12 +498,8 @@ def _acts(stream: Stream, name: str) -> tuple[Any, Any]:
     return said.max(axis=1), said.argmax(axis=1) == stream.labels
 
 
-def _interval(interval: bootstrap.Interval) -> Interval:
-    return Interval(low=interval.low, high=interval.high, level=interval.level)
-
-
 def _estimate(estimate: Estimate) -> list[Cell]:
-    return [estimate.value, _interval(estimate.interval)]
+    return [estimate.value, interval_cell(estimate.interval)]
 
 
 def _figures(

@@ -8,7 +8,7 @@ The weights stay as they are. The network's own training bars are in no checkpoi
 have learned the very bars that it is judged on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from export.checkpoints.contents import USUAL_CLAMP
 from export.checkpoints.files import named
 from export.checkpoints.importing import Imported
-from export.forward import forward
+from export.forward import Progress, forward
 from export.labels import neutral_band
 from export.quality import describe, probabilities_of, report_of
 from export.recalibration import Fitted, Sample, fit
@@ -44,8 +44,6 @@ GENERATION: Final = "v6_fixed"
 
 WISHED_ACCURACY: Final = 0.68
 """The owners' gate; the report says from which confidence on it is reached, if from any."""
-
-Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from export import bootstrap
 from export.checkpoints.pickle_values import printable
 from export.fixing import WISHED_ACCURACY, Mended, State, seen_in_words
+from export.report.cells import percent_text
 from export.report.model import (
     Cell,
     Column,
     HistogramPlot,
-    Interval,
     Level,
     Marker,
     Panel,
@@ -22,6 +21,7 @@ from export.report.model import (
     Section,
     Table,
     Verdict,
+    interval_cell,
 )
 from export.scores import Gain
 from export.temperature import HIGHEST, LOWEST
@@ -103,13 +103,14 @@ def _gain(gain: Gain) -> str:
 def _reasons(name: str, model: Mended) -> Iterator[str]:
     before, after = model.before.figures, model.after.figures
     yield (
-        f"{name} was {_percent(before['mean_confidence'])} sure on average and right in "
-        f"{_percent(before['accuracy'])}; now it is {_percent(after['mean_confidence'])} sure and right in "
-        f"{_percent(after['accuracy'])}, where the commonest class alone makes "
-        f"{_percent(max(model.report['base_rates'].values()))}. Over 90 % confidence: "
-        f"{_percent(before['confident_shares']['0.9'])} of predictions then, "
-        f"{_percent(after['confident_shares']['0.9'])} now. Gain in nats a prediction: {_gain(model.gains.earlier)} "
-        f"over the calibration part's class shares, {_gain(model.gains.hindsight)} over the test part's own, which "
+        f"{name} was {percent_text(before['mean_confidence'])} sure on average and right in "
+        f"{percent_text(before['accuracy'])}; now it is {percent_text(after['mean_confidence'])} sure and right in "
+        f"{percent_text(after['accuracy'])}, where the commonest class alone makes "
+        f"{percent_text(max(model.report['base_rates'].values()))}. Over 90 % confidence: "
+        f"{percent_text(before['confident_shares']['0.9'])} of predictions then, "
+        f"{percent_text(after['confident_shares']['0.9'])} now. Gain in nats a prediction: "
+        f"{_gain(model.gains.earlier)} over the calibration part's class shares, "
+        f"{_gain(model.gains.hindsight)} over the test part's own, which "
         "nobody knew."
     )
     if model.fitted.fit.at_bound == "upper":
@@ -248,7 +249,7 @@ def _fitted(named: Named) -> Section:
                 name,
                 model.before.temperature,
                 model.fitted.temperature,
-                _interval(model.fitted.interval),
+                interval_cell(model.fitted.interval),
                 model.fitted.fit.n,
                 int(model.fitted.effective_labels),
                 "none" if model.fitted.threshold is None else f"{model.fitted.threshold.threshold:.3f}",
@@ -347,16 +348,6 @@ def _span(span: Span) -> str:
     return f"{span.start[:16].replace('T', ' ')} to {span.end[:16].replace('T', ' ')}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
 def _number(value: float) -> str:
     """Three digits, and as many as it needs from 1,000 on."""
     return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
-
-
-def _interval(interval: bootstrap.Interval) -> Interval:
-    # where the search stops at its bound, both ends lie there, and rounding can turn them round
-    low, high = sorted((interval.low, interval.high))
-    return Interval(low=low, high=high, level=interval.level)

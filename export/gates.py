@@ -22,7 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from export.bootstrap import FEWEST_BLOCKS, Interval, mean_interval
 from export.quality import judged_on
-from export.shares import share_interval
+from export.shares import LEVEL, share_interval
 from signalserve import CLASSES
 from signalserve.errors import ConfigError
 
@@ -32,9 +32,6 @@ Flags = npt.NDArray[np.bool_]
 
 Gate = Literal["features", "logits", "overconfidence", "confidence", "balance", "finite", "accuracy"]
 GATES: Final[tuple[Gate, ...]] = get_args(Gate)
-
-LEVEL: Final = 0.95
-"""Of every interval here."""
 
 NONE_FINITE: Final = "no prediction is finite"
 NONE_JUDGED: Final = "no finite prediction has an outcome that the model can say"

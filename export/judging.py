@@ -21,7 +21,6 @@ import numpy.typing as npt
 from export.bootstrap import FEWEST_BLOCKS, Interval, mean_interval
 from export.forward import Progress, forward
 from export.gates import (
-    LEVEL,
     FeatureScale,
     Figure,
     Gate,
@@ -34,7 +33,7 @@ from export.gates import (
 from export.quality import judged_on
 from export.scores import by_class, class_shares
 from export.series import Series
-from export.shares import independent
+from export.shares import LEVEL, independent
 from export.split import Part
 from export.unseen import unseen
 from signalserve import CLASSES

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from export.gates import GATES, LEVEL, FeatureScale, Figure, Gate, Limit
+from export.gates import GATES, FeatureScale, Figure, Gate, Limit
 from export.judging import EDGES, TRAINING, Finding, Judgement
 from export.report.cells import decimal, minute_text
 from export.report.model import (
@@ -14,7 +14,6 @@ from export.report.model import (
     Cell,
     Column,
     HistogramPlot,
-    Interval,
     Marker,
     Panel,
     Plot,
@@ -22,6 +21,7 @@ from export.report.model import (
     Section,
     Table,
     Verdict,
+    interval_cell,
 )
 from signalserve import CLASSES
 from signalserve.bundle import Span
@@ -225,7 +225,7 @@ def _shares_table(judgement: Judgement) -> Table:
                 figure.name,
                 titles[figure.on],
                 figure.value,
-                _interval(figure),
+                interval_cell(figure.interval),
                 limit_words(figure),
                 figure.passed,
                 _remark(figure, judgement),
@@ -279,13 +279,13 @@ def _accuracy_section(judgement: Judgement) -> Section:
             [
                 finding.sample.title,
                 one.accuracy,
-                _interval(accuracy[finding.sample.name]),
+                interval_cell(accuracy[finding.sample.name].interval),
                 f"{decimal(100 * one.commonest_share, 1)} % ({one.commonest})",
                 None
                 if one.majority_accuracy is None
                 else f"{decimal(100 * one.majority_accuracy, 1)} % ({one.majority})",
                 one.gain,
-                Interval(low=gain.low, high=gain.high, level=gain.level) if gain else None,
+                interval_cell(gain),
                 one.n,
                 None if one.independent is None else round(one.independent),
             ]
@@ -488,11 +488,6 @@ def _remark(figure: Figure, judgement: Judgement) -> str | None:
         if len(part.bars) < SHORT * part.window:
             remarks.append("interval: at least this wide")
     return "; ".join(remarks) or None
-
-
-def _interval(figure: Figure) -> Interval | None:
-    found = figure.interval
-    return None if found is None else Interval(low=found.low, high=found.high, level=LEVEL)
 
 
 def _set_words(finding: Finding) -> str:

@@ -12,6 +12,7 @@ import onnx
 import torch
 from torch import nn
 
+from export.forward import Progress
 from export.onnx_files import OnnxFile
 from export.series import Series
 from export.unseen import all_ends
@@ -38,8 +39,6 @@ RUNS: Final = 3
 
 Windows = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
-Progress = Callable[[int], object]
-"""Told how many windows have just been answered; RUNS times each."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,12 @@ import numpy as np
 
 from export.dependence import FEWEST_EFFECTIVE_LABELS
 from export.recalibration import ACTED_ON, PERFECT, AtTemperature, Recalibration
-from export.recalibration_verdict import BOT, interval_text, percent, temperature_text, verdict, whole_percent
-from export.report.cells import minute_text
+from export.recalibration_verdict import BOT, interval_text, temperature_text, verdict, whole_percent
+from export.report.cells import minute_text, percent_text
 from export.report.model import (
     Cell,
     Column,
     HistogramPlot,
-    Interval,
     Line,
     LinePlot,
     Marker,
@@ -21,6 +20,7 @@ from export.report.model import (
     Report,
     Section,
     Table,
+    interval_cell,
 )
 from export.selective import SMALLEST, Threshold
 from signalserve.bundle import Span
@@ -70,7 +70,7 @@ def _facts(done: Recalibration, written: str) -> dict[str, str]:
 
 def _temperatures(done: Recalibration) -> Section:
     evaluation = done.evaluation
-    accuracy = percent(evaluation.at[0].scores.accuracy)
+    accuracy = percent_text(evaluation.at[0].scores.accuracy)
     return Section(
         title="Temperatures",
         text=[
@@ -311,7 +311,7 @@ def _bins(at: AtTemperature) -> list[float]:
 
 def _acted_on(at: Threshold) -> list[Cell]:
     """Coverage, count, effective count, accuracy and its interval; nothing where nothing was acted on."""
-    interval = Interval(**asdict(at.interval)) if at.interval else None
+    interval = interval_cell(at.interval)
     return [at.coverage, at.n, round(at.effective_n), at.accuracy, interval]
 
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from export.bootstrap import Interval
 from export.recalibration import ACTED_ON, PERFECT, AtTemperature, Evaluation, Fitted, Recalibration
+from export.report.cells import percent_text
 from export.report.model import Verdict
 from export.scores import Gain
 from export.temperature import HIGHEST, LOWEST
@@ -67,8 +68,8 @@ def _trust(now: AtTemperature) -> str:
     if now.is_calibrated:
         return f"at it the model is right about as often as it says {errors}"
     return (
-        f"at it the model says {percent(scores.mean_confidence)} on average and is right in {percent(scores.accuracy)} "
-        f"{errors}"
+        f"at it the model says {percent_text(scores.mean_confidence)} on average and is right in "
+        f"{percent_text(scores.accuracy)} {errors}"
     )
 
 
@@ -77,8 +78,8 @@ def _confident(now: AtTemperature) -> str:
     if bot.accuracy is None or bot.interval is None:
         return f"and is never {whole_percent(BOT)} sure or more"
     return (
-        f"and where it is {whole_percent(BOT)} sure or more, in {percent(bot.coverage)} of its predictions, "
-        f"{percent(bot.accuracy)} of them come true ({percents(bot.interval)})"
+        f"and where it is {whole_percent(BOT)} sure or more, in {percent_text(bot.coverage)} of its predictions, "
+        f"{percent_text(bot.accuracy)} of them come true ({percents(bot.interval)})"
     )
 
 
@@ -102,7 +103,7 @@ def _cost(fitted: Fitted, evaluation: Evaluation) -> Iterator[str]:
         f"What the wish costs: an NLL of {wished.nll:.4f} instead of {likeliest.nll:.4f} at the likeliest T, and a "
         f"calibration error of {wished.calibration_error:.3f} ({wished.calibration_error_null:.3f} if perfect) instead "
         f"of {likeliest.calibration_error:.3f} ({likeliest.calibration_error_null:.3f} if perfect); it says "
-        f"{percent(wished.mean_confidence)} on average and is right in {percent(wished.accuracy)}."
+        f"{percent_text(wished.mean_confidence)} on average and is right in {percent_text(wished.accuracy)}."
     )
     yield "Better: leave --target-confidence out, and act from a threshold of the risk–coverage curve."
 
@@ -151,7 +152,7 @@ def _wish(fitted: Fitted, evaluation: Evaluation) -> str:
     start = f"On the calibration part {wish} come true from a confidence of {chosen.threshold:.3f} on; on the test part"
     if found.accuracy is None or found.interval is None:
         return f"{start} no prediction is so sure."
-    shown = f"{percent(found.accuracy)} of {found.n:,} predictions do ({percents(found.interval)})"
+    shown = f"{percent_text(found.accuracy)} of {found.n:,} predictions do ({percents(found.interval)})"
     if found.interval.low >= fitted.accuracy:
         return f"{start} {shown}: it holds."
     if found.interval.high < fitted.accuracy:
@@ -162,10 +163,6 @@ def _wish(fitted: Fitted, evaluation: Evaluation) -> str:
 def whole_percent(share: float) -> str:
     """68 %, and 67.5 % where that is meant."""
     return f"{100 * share:.4g} %"
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def percents(interval: Interval) -> str:

@@ -20,7 +20,7 @@ import signalserve
 from export import train
 from export.gates import GateSettings
 from export.judging import TooFewWindows, draw_samples, judge_bundle
-from export.labels import direction_labels, neutral_band
+from export.labels import neutral_band
 from export.quality import describe, probabilities_of, report_of
 from export.reference_stream import describe_stream
 from export.scores import baselines, class_shares
@@ -38,7 +38,7 @@ from signalserve.bundle import (
     write_bundle,
 )
 from signalserve.candle_files import read_candles
-from signalserve.candles import INTERVAL_MS, Candles, iso
+from signalserve.candles import INTERVAL_MS, iso
 from signalserve.errors import DataError
 from signalserve.features import COLUMNS, MIN_CANDLES, WINDOW, compute_features
 from signalserve.golden import golden_answer
@@ -71,23 +71,16 @@ NOTE: Final = (
 class Market:
     """One symbol's bars, made ready once.
 
-    features: (n, 72), raw.  band: of the labels, a share of the close.  labels: (n,), UNKNOWN in the last HORIZON rows.
+    band: of the labels, a share of the close.  labels: (n,), UNKNOWN in the last HORIZON rows.
     """
 
-    symbol: str
-    path: Path
-    candles: Candles
-    features: Floats
+    series: Series
     band: float
     labels: Classes
     split: Split
 
     def labels_of(self, part: Part) -> Classes:
         return self.labels[part.ends]
-
-    def span_of(self, part: Part) -> Span:
-        times, bars = self.candles.timestamp_ms, part.bars
-        return Span(start=iso(times[bars.start]), end=iso(times[bars.stop - 1]), bars=len(bars))
 
 
 def read_market(symbol: str, path: Path) -> Market:
@@ -101,8 +94,17 @@ def read_market(symbol: str, path: Path) -> Market:
     except ValueError as error:
         raise DataError(f"{path}: too few bars to train, calibrate and test on: {error}") from None
     band = neutral_band(candles.close, HORIZON, split.train.bars)
-    labels = direction_labels(candles.close, HORIZON, band)
-    return Market(symbol, path, candles, compute_features(candles), band, labels, split)
+    series = Series(
+        symbol,
+        path,
+        INTERVAL_MS,
+        COLUMNS,
+        compute_features(candles),
+        candles.timestamp_ms,
+        candles.close,
+        first_row=MIN_CANDLES - WINDOW,
+    )
+    return Market(series, band, series.labels(HORIZON, band), split)
 
 
 def validation_cut(train: Part) -> tuple[Part, Part]:
@@ -114,7 +116,7 @@ def fit_scaler(market: Market) -> Scaler:
     """A StandardScaler fitted on the bars of the training part, and on no others."""
 
     bars = market.split.train.bars
-    fitted = StandardScaler().fit(market.features[bars.start : bars.stop])
+    fitted = StandardScaler().fit(market.series.rows[bars.start : bars.stop])
     return Scaler(np.asarray(fitted.mean_), np.asarray(fitted.scale_))
 
 
@@ -175,7 +177,7 @@ def build_v8(market: Market, quick: bool, show: Show) -> Draft:
         "head": head,
         "heads": {name: asdict(trained.chosen) for name, trained in by_head.items()},
         "validation": {
-            "span": market.span_of(validation).model_dump(),
+            "span": market.series.span_of(validation).model_dump(),
             "n": len(validation),
             **baselines(class_shares(market.labels_of(fit)), market.labels_of(validation)),
         },
@@ -188,7 +190,7 @@ GENERATIONS: Final[Mapping[str, Callable[[Market, bool, Show], Draft]]] = {"v6_f
 
 def scaled_rows(market: Market, scaler: Scaler) -> npt.NDArray[np.float32]:
     """(n, 72): standardised in float64, then rounded, as the pipeline does."""
-    return ((market.features - scaler.mean) / scaler.scale).astype(np.float32)
+    return ((market.series.rows - scaler.mean) / scaler.scale).astype(np.float32)
 
 
 def _counting(show: Show, done_before: int, of: int) -> Callable[[Epoch], None]:
@@ -231,7 +233,7 @@ def write(market: Market, draft: Draft, out: Path, version: str, command: str) -
     scaler_values = ScalerValues(mean=scaler.mean.tolist(), scale=scaler.scale.tolist())
     manifest = {
         "generation": draft.generation,
-        "symbol": market.symbol,
+        "symbol": market.series.symbol,
         "version": version,
         "architecture": architecture_of(draft.trained.config),
         "columns": list(COLUMNS),
@@ -240,32 +242,23 @@ def write(market: Market, draft: Draft, out: Path, version: str, command: str) -
         "labels": {"horizon_bars": HORIZON, "neutral_band": market.band},
         "scaler": scaler_values,
         "calibration": {"clamp": CLAMP, "temperature": fit.temperature, "method": "nll"},
-        "spans": {name: market.span_of(getattr(split, name)) for name in ("train", "calibration", "test")},
+        "spans": {name: market.series.span_of(getattr(split, name)) for name in ("train", "calibration", "test")},
         "provenance": provenance(market, draft, command),
         "report": report,
         "golden": golden_answer(calibrated(network, scaler, calibration, double=True), scaler_values, WINDOW),
     }
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
-    reference = describe_stream(raw_logits, probabilities_of(raw_logits, calibration), market.span_of(split.test))
+    reference = describe_stream(
+        raw_logits, probabilities_of(raw_logits, calibration), market.series.span_of(split.test)
+    )
     manifest["gates"] = judged(market, Bundle(out, Manifest(**manifest, files={}), weights, reference, sha256=""))
     return write_bundle(out, manifest, weights, reference)
 
 
 def judged(market: Market, bundle: Bundle) -> Gates | None:
     """The verdict of `signalserve judge` with the owners' limits; None where too few bars are left for one."""
-    candles, labels = market.candles, bundle.manifest.labels
+    series, labels = market.series, bundle.manifest.labels
     assert labels is not None  # every reference model says what it was taught
-    first_row = MIN_CANDLES - WINDOW
-    series = Series(
-        market.symbol,
-        market.path,
-        INTERVAL_MS,
-        COLUMNS,
-        market.features,
-        candles.timestamp_ms,
-        candles.close,
-        first_row,
-    )
     settings = GateSettings()
     try:
         samples = draw_samples(series, bundle.manifest, HORIZON, settings)
@@ -284,7 +277,7 @@ def pipeline_logits(network: nn.Module, scaler: Scaler, market: Market, part: Pa
     """Raw logits of a part's windows, (m, 3), float64, through the pipeline from raw features on."""
 
     model = calibrated(network, scaler, Calibration(CLAMP, 1.0))
-    return np.asarray(train.raw_logits(lambda windows: model(windows)[0], market.features, part).numpy())
+    return np.asarray(train.raw_logits(lambda windows: model(windows)[0], market.series.rows, part).numpy())
 
 
 def before_fix(market: Market, draft: Draft) -> dict[str, Any]:
@@ -311,12 +304,12 @@ def before_fix(market: Market, draft: Draft) -> dict[str, Any]:
 def provenance(market: Market, draft: Draft, command: str) -> dict[str, Any]:
     """Where a bundle comes from: data by hash, command, seed, versions, training; strict JSON."""
 
-    times = market.candles.timestamp_ms
+    times = market.series.times()
     return {
         "data": {
-            "file": market.path.name,
-            "sha256": sha256_of(market.path),
-            "instrument": instrument_of(market.path.name, market.symbol),
+            "file": market.series.path.name,
+            "sha256": sha256_of(market.series.path),
+            "instrument": instrument_of(market.series.path.name, market.series.symbol),
             "span": Span(start=iso(times[0]), end=iso(times[-1]), bars=len(times)).model_dump(),
         },
         "command": command,

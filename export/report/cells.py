@@ -72,6 +72,11 @@ def detail(table: Table, index: int) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def percent_text(share: float) -> str:
+    """0.6805 -> 68.0 %."""
+    return f"{100 * share:.1f} %"
+
+
 def minute_text(time: str) -> str:
     """2025-05-04T15:33:00Z -> 2025-05-04 15:33."""
     return time[:16].replace("T", " ")

@@ -16,7 +16,7 @@ NaN or infinite. What a command could not find out is None, and shows as a gap o
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Protocol
 
 import numpy as np
 from pydantic import (
@@ -56,6 +56,22 @@ class Interval(_Data):
         if self.low > self.high:
             raise ValueError(f"expected low <= high, got {self.low} and {self.high}")
         return self
+
+
+class Found(Protocol):
+    """An interval as the statistics give it (`export.bootstrap.Interval`)."""
+
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def level(self) -> float: ...
+
+
+def interval_cell(found: Found | None) -> Interval | None:
+    """A found interval as a cell; nothing where nothing was found."""
+    return None if found is None else Interval(low=found.low, high=found.high, level=found.level)
 
 
 def _plain(value: object) -> object:

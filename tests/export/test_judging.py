@@ -317,7 +317,6 @@ def test_a_reference_model_is_written_judged_where_there_are_bars_enough(tmp_pat
 def market_of(bars: int) -> reference_models.Market:
     made = candles(BTC, bars)
     split = split_in_time(usable(bars, FIRST_ROW, WINDOW, 15))
-    features, band = compute_features(made), 5e-4
-    labels = reference_models.direction_labels(made.close, 15, band)
-    path = Path(__file__)  # any file with a hash
-    return reference_models.Market(BTC, path, made, features, band, labels, split)
+    band, path = 5e-4, Path(__file__)  # any file with a hash
+    series = Series(BTC, path, 60_000, COLUMNS, compute_features(made), made.timestamp_ms, made.close, FIRST_ROW)
+    return reference_models.Market(series, band, series.labels(15, band), split)
