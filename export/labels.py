@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from signalserve.labels import classes_of
+
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
@@ -53,9 +55,7 @@ def direction_labels(close: Floats, horizon: int, band: float) -> Labels:
     close: (n,), quote currency.  horizon: bars.  band: a share of the close, >= 0; a move of exactly the band is
     NEUTRAL.  Raises ValueError for a band that is negative or not finite.
     """
-    if not (np.isfinite(band) and band >= 0):
-        raise ValueError(f"band: expected a finite share of at least 0, got {band}")
     returns = forward_returns(close, horizon)
-    labels = np.where(returns > band, 2, np.where(returns < -band, 0, 1)).astype(np.int64)
+    labels = classes_of(returns, band)
     labels[np.isnan(returns)] = UNKNOWN
     return labels

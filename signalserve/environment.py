@@ -15,6 +15,12 @@ LOAD_FAILED = "load-failed"
 PROBE_VARIABLE = "SIGNALSERVE_PROBE_SECRET"
 """What marks a request as a golden probe; made anew at each start."""
 
+JOURNAL_VARIABLE = "SIGNALSERVE_JOURNAL"
+"""The journal's folder; without it nothing is recorded, and guardrails forget at the end of a run."""
+
+WATCHER_VARIABLE = "SIGNALSERVE_WATCHER"
+"""Address of the watcher, such as http://127.0.0.1:8083, to which workers hand outcomes."""
+
 ENGINE_VARIABLE = "SIGNALSERVE_ENGINE"
 """auto, torch or onnxruntime."""
 

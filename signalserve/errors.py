@@ -9,7 +9,7 @@
     ├── ServiceFault               the service's fault; nothing was predicted, 503
     │   └── ModelOutputNotFinite  NoHealthyArm  NotReady
     └── OperatorError              something on this machine must be mended first; one line, exit code 2
-        └── BundleError  CheckpointError  ConfigError  EngineError  DataError  PortTaken
+        └── BundleError  CheckpointError  ConfigError  EngineError  DataError  JournalError  PortTaken
 
 Every error says what was expected, what came, and (where it is not obvious) what to do.
 """
@@ -155,6 +155,10 @@ class EngineError(OperatorError):
 
 class DataError(OperatorError):
     """A file of candles or features cannot be used as it is."""
+
+
+class JournalError(OperatorError):
+    """The journal cannot be read or written as it is."""
 
 
 class PortTaken(OperatorError):

@@ -82,6 +82,12 @@ class Settings(Strict):
     defaults: Defaults = Field(default_factory=Defaults)
     symbols: dict[str, SymbolSettings] = Field(default_factory=dict)
     experiment: Experiment | None = None
+    score_all_arms: bool = Field(
+        False, description="compute and record every arm, answer with one: paired, in the shadow"
+    )
+    shadow_budget_ms: float = Field(
+        20.0, gt=0, le=10_000, allow_inf_nan=False, description="arms that only get recorded are dropped past this"
+    )
     allow_failed_gates: bool = Field(False, description="serve bundles whose quality gates failed, with a warning")
     bundles: dict[str, dict[Generation, str]] = Field(default_factory=dict, description="symbol -> pinned versions")
 

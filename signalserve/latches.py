@@ -1,0 +1,94 @@
+"""Which models a guardrail has taken out: one small file each, in a folder that all workers of a service share.
+
+A file is there from the moment a worker creates it until `signalserve toggle clear` removes it, so that a model stays
+out whatever restarts in between; one glance into the folder tells an operator what is out and why. A latch belongs to
+the bundle that broke the rule: another version of the model starts with none.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+SETTLED_S: Final = 1.0
+"""A folder's time is only as fine as the kernel's tick: a listing made this soon after it may miss a second change."""
+
+
+@dataclass(frozen=True)
+class Latch:
+    """A model that is out. rules: the invariants it broke.  request_id: of the request at which it did, if it had one."""
+
+    endpoint: str
+    symbol: str
+    generation: str
+    sha256: str
+    rules: tuple[str, ...]
+    at_ms: int
+    request_id: str | None
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.endpoint}.{self.symbol}.{self.generation}.{self.sha256[:12]}.json"
+
+
+class Latches:
+    """The folder as one process sees it; never older than one look."""
+
+    def __init__(self, folder: Path) -> None:
+        """folder: made where it is missing. Raises OSError where it can be neither made nor read."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._stamp = -1
+        self._latches: Mapping[tuple[str, str, str, str], Latch] = {}
+
+    def get(self, endpoint: str, symbol: str, generation: str, sha256: str) -> Latch | None:
+        """The latch of a model, None where it may answer."""
+        self._look()
+        return self._latches.get((endpoint, symbol, generation, sha256))
+
+    def trip(self, latch: Latch) -> bool:
+        """Take a model out; True in the one process that was first to. Raises OSError where the disk refuses."""
+        path = self._folder / latch.file_name
+        staged = self._folder / f".{latch.file_name}.{os.getpid()}"
+        staged.write_bytes(orjson.dumps(asdict(latch)))
+        try:
+            os.link(staged, path)  # whole or not at all, and an error where another worker was first
+        except FileExistsError:
+            return False
+        finally:
+            staged.unlink(missing_ok=True)
+            self._stamp = -1
+        return True
+
+    def _look(self) -> None:
+        stamp = self._folder.stat().st_mtime_ns
+        if stamp != self._stamp or time.time_ns() - stamp < SETTLED_S * 1e9:
+            self._latches = {
+                (one.endpoint, one.symbol, one.generation, one.sha256): one for one in read_latches(self._folder)
+            }
+            self._stamp = stamp
+
+
+def read_latches(folder: Path) -> list[Latch]:
+    """Every model that is out, the earliest first; empty where the folder is missing."""
+    found = []
+    for path in sorted(folder.glob("[!.]*.json")):
+        try:
+            content = orjson.loads(path.read_bytes())
+            found.append(Latch(**{**content, "rules": tuple(content["rules"])}))
+        except FileNotFoundError:  # cleared meanwhile
+            continue
+    return sorted(found, key=lambda latch: latch.at_ms)
+
+
+def clear(folder: Path, latch: Latch) -> bool:
+    """Let a model answer again; False where somebody else has done so already."""
+    try:
+        (folder / latch.file_name).unlink()
+    except FileNotFoundError:
+        return False
+    return True
