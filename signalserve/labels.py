@@ -19,4 +19,4 @@ def classes_of(returns: Floats, band: float) -> npt.NDArray[np.int64]:
 
 def class_of(close: float, later_close: float, band: float) -> int:
     """The class of one pair of prices, as `classes_of` has it."""
-    return int(classes_of(np.float64(later_close) / np.float64(close) - 1, band))
+    return int(classes_of(np.array([later_close / close - 1]), band)[0])

@@ -20,7 +20,7 @@ SETTLED_S: Final = 1.0
 
 @dataclass(frozen=True)
 class Latch:
-    """A model that is out. rules: the invariants it broke.  request_id: of the request at which it did, if it had one."""
+    """A model that is out. rules: the invariants it broke.  request_id: of the request at which it did, or None."""
 
     endpoint: str
     symbol: str

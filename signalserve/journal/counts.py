@@ -1,0 +1,31 @@
+"""What the journal saw and left out, counted where it survives a restart: in the database itself."""
+
+import sqlite3
+from typing import Final
+
+COUNTS: Final = {
+    "repeats": "predictions of a (symbol, as_of, arm) that was there already",
+    "torn_lines": "spool lines that could not be read, such as the last one of a full disk",
+    "closes_contradicting": "closing prices that differ from the one first told for the same bar",
+    "outcomes_joined": "predictions whose outcome was found",
+    "outcomes_known": "outcomes told once more",
+    "outcomes_contradicting": "outcomes refused because another one is known",
+    "outcomes_unknown": "outcomes of no prediction that is kept",
+    "outcomes_undecidable": "outcomes told as a price where the prediction's own close or label rule is not known",
+    "other_feed": "predictions left without an outcome because their close is not the one of the bars that came later",
+    "retired": "rows deleted by age or size",
+}
+
+
+def bump(connection: sqlite3.Connection, name: str, by: int = 1) -> None:
+    """Add to a count, within the caller's transaction. name: one of COUNTS."""
+    assert name in COUNTS, name
+    connection.execute(
+        "INSERT INTO counts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value", (name, by)
+    )
+
+
+def read_counts(connection: sqlite3.Connection) -> dict[str, int]:
+    """Every count, 0 where nothing was counted."""
+    found = dict(connection.execute("SELECT name, value FROM counts").fetchall())
+    return {name: int(found.get(name, 0)) for name in COUNTS}
