@@ -13,11 +13,12 @@ from typing import Any, Protocol
 from signalserve.environment import (
     DEVICE_VARIABLE,
     ENGINE_VARIABLE,
-    LAST_GOOD,
+    JOURNAL_VARIABLE,
     LOAD_FAILED,
     PROBE_VARIABLE,
     RUN_VARIABLE,
     SETTINGS_VARIABLE,
+    WATCHER_VARIABLE,
 )
 from signalserve.log import event, log_to_stderr
 from signalserve.service import Endpoint, RawRequest, Reply, Service
@@ -48,8 +49,9 @@ def load_service(context: Context, endpoint: Endpoint) -> Service:
             engine=os.environ.get(ENGINE_VARIABLE, "auto"),
             device=device_of(context),
             probe_secret=os.environ.get(PROBE_VARIABLE),
-            last_good=run_folder / LAST_GOOD if run_folder else None,
-            watch=True,
+            run_folder=run_folder,
+            journal=Path(os.environ[JOURNAL_VARIABLE]) if JOURNAL_VARIABLE in os.environ else None,
+            watcher_url=os.environ.get(WATCHER_VARIABLE),
         )
     except Exception as error:
         # TorchServe says only "Worker died", and tries again for ever

@@ -13,7 +13,10 @@ LOAD_FAILED = "load-failed"
 """In the run folder: why a worker could not load, for the launcher to say."""
 
 PROBE_VARIABLE = "SIGNALSERVE_PROBE_SECRET"
-"""What marks a request as a golden probe; made anew at each start."""
+"""What marks a request as a golden probe, or as one of the service's own processes; made anew at each start."""
+
+PROBE_HEADER = "x-signalserve-probe"
+"""The HTTP header that carries it."""
 
 JOURNAL_VARIABLE = "SIGNALSERVE_JOURNAL"
 """The journal's folder; without it nothing is recorded, and guardrails forget at the end of a run."""

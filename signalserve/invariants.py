@@ -4,9 +4,8 @@ A rate would be too slow: at the dependence of minute-by-minute predictions a dr
 a total saturation. These rules need five predictions.
 """
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 LOOK_BACK = 5
 SATURATED = 0.99
@@ -18,30 +17,26 @@ RULES = {
     "clamp_tie": 1,  # two logits beyond the clamp: the argmax is arbitrary
     "saturated": 5,  # confidence of 0.99 and more, every time
     "off_scale": 3,  # more than a third of the columns off scale (`off_scale.py`)
+    "scaler_off": 3,  # the same, for this model and not for the symbol's other: its scaler is not the features'
 }
 
-
-@dataclass(frozen=True)
-class Observation:
-    """What one prediction of one model showed. as_of_ms identifies it: a retry is the same observation."""
-
-    signs: frozenset[str]
-    as_of_ms: int | None = None
+TAKES_OUT: Final = frozenset(RULES) - {"off_scale"}
+"""The rules that take a model out of the answer. What is off scale for every model is the caller's input: no other
+model would do better on it, and one caller's mistake must not take the models from all others."""
 
 
-def signs_of(raw_logits: Sequence[float], clamp: float, confidence: float, *, off_scale: bool) -> frozenset[str]:
+def signs_of(raw_logits: Sequence[float], clamp: float, confidence: float, *, scale: str | None) -> frozenset[str]:
     """The rules that a single finite prediction speaks for.
 
     raw_logits: one a class, plain floats (numpy's overhead on three numbers is ten times the work).
-    confidence: the largest of the model's own probabilities.
+    confidence: the largest of the model's own probabilities.  scale: off_scale, scaler_off or None.
     """
     signs = {
         "clamped": any(abs(logit) > clamp for logit in raw_logits),
         "clamp_tie": is_tie(raw_logits, clamp),
         "saturated": confidence >= SATURATED,
-        "off_scale": off_scale,
     }
-    return frozenset(name for name, shown in signs.items() if shown)
+    return frozenset(name for name, shown in signs.items() if shown) | ({scale} if scale else set())
 
 
 def is_tie(raw_logits: Sequence[float], clamp: float) -> bool:
@@ -52,31 +47,13 @@ def is_tie(raw_logits: Sequence[float], clamp: float) -> bool:
     return top <= -clamp
 
 
-class InvariantWatch:
-    """The last five observations of one model and symbol.
+def broken(recent: Iterable[frozenset[str]]) -> frozenset[str]:
+    """The names of the rules that the last observations' signs break.
 
-    >>> watch = InvariantWatch()
-    >>> [sorted(watch.observe(Observation(frozenset({"clamped"})))) for _ in range(3)]
-    [[], [], ['clamped']]
+    >>> sorted(broken([frozenset({"clamped"})] * 3 + [frozenset()] * 2))
+    ['clamped']
     """
-
-    def __init__(self) -> None:
-        self._recent: deque[Observation] = deque(maxlen=LOOK_BACK)
-
-    def observe(self, observation: Observation) -> frozenset[str]:
-        """Take in one prediction; returns the names of the rules now broken."""
-        if observation.as_of_ms is not None:
-            for index, earlier in enumerate(self._recent):
-                if earlier.as_of_ms == observation.as_of_ms:
-                    self._recent[index] = observation
-                    return self.broken()
-        self._recent.append(observation)
-        return self.broken()
-
-    def broken(self) -> frozenset[str]:
-        """The names of the rules that the last five observations break."""
-        if not any(seen.signs for seen in self._recent):
-            return frozenset()
-        return frozenset(
-            rule for rule, needed in RULES.items() if sum(rule in seen.signs for seen in self._recent) >= needed
-        )
+    seen = list(recent)
+    if not any(seen):
+        return frozenset()
+    return frozenset(rule for rule, needed in RULES.items() if sum(rule in signs for signs in seen) >= needed)

@@ -1,7 +1,7 @@
 """What the workers count, and its one table.
 
 In the service prometheus_client runs in multiprocess mode: each worker writes to its own mmapped file in
-PROMETHEUS_MULTIPROC_DIR (1 µs a counter), and the sidecar adds the files up. Without that variable the same code counts
+PROMETHEUS_MULTIPROC_DIR (1 µs a counter), and the watcher adds the files up. Without that variable the same code counts
 in memory. Every label set exists at 0 from the start: `increase()` misses a series first seen at 1.
 
 Label values come from closed sets: no ids, no prices.
@@ -28,6 +28,7 @@ LOGIT_EDGES = (-1e6, -1e4, -1e3, -100, -30, -15, -10, -3, -1, 0, 1, 3, 10, 15, 3
 LATENCY_EDGES = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 BATCH_EDGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
+SHADOW_RESULTS = ("recorded", "dropped", "failed")
 STAGES = ("read", "model", "respond", "total")
 
 
@@ -159,6 +160,31 @@ class Metrics:
                 multiprocess_mode="livemin",
             )
         )
+        self._shadows = _children(
+            Counter(
+                "signalserve_shadows",
+                "Windows whose other arms were scored beside the answer, by what became of them",
+                ["endpoint", "result"],
+                registry=registry,
+            )
+        )
+        self._journal_lost = _children(
+            Counter(
+                "signalserve_journal_lost",
+                "Predictions that were answered and could not be written to the journal",
+                ["endpoint"],
+                registry=registry,
+            )
+        )
+        self._journal_writable = _children(
+            Gauge(
+                "signalserve_journal_writable",
+                "0 while a worker cannot write to the journal's spool",
+                ["endpoint"],
+                registry=registry,
+                multiprocess_mode="livemin",
+            )
+        )
         self._config_valid = _children(
             Gauge(
                 "signalserve_config_valid",
@@ -196,6 +222,10 @@ class Metrics:
         for stage in STAGES:
             self._latency(self._endpoint, stage)
         self._batch(self._endpoint)
+        for result in SHADOW_RESULTS:
+            self._shadows(self._endpoint, result)
+        self._journal_lost(self._endpoint)
+        self._journal_writable(self._endpoint).set(1)
 
     def predicted(
         self, symbol: str, variant: Variant, direction: str, confidence: float, warnings: Iterable[str]
@@ -213,6 +243,15 @@ class Metrics:
     def invariants(self, symbol: str, generation: Generation, broken: frozenset[str]) -> None:
         for rule in RULES:
             self._broken(self._endpoint, symbol, generation, rule).set(rule in broken)
+
+    def shadows(self, result: str, windows: int) -> None:
+        self._shadows(self._endpoint, result).inc(windows)
+
+    def lost(self, predictions: int) -> None:
+        self._journal_lost(self._endpoint).inc(predictions)
+
+    def journal(self, *, ok: bool) -> None:
+        self._journal_writable(self._endpoint).set(ok)
 
     def failed(self, code: str) -> None:
         self._errors(self._endpoint, code).inc()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ from signalserve.engine import Engine, create_engine
 from signalserve.errors import BundleError, ConfigError
 from signalserve.features import COLUMNS
 from signalserve.golden import golden_mismatch, golden_window
-from signalserve.invariants import InvariantWatch
 from signalserve.off_scale import ScaleCheck
 from signalserve.request import SymbolSchema
 from signalserve.settings import GENERATIONS, Generation, Settings
@@ -37,7 +36,6 @@ class Model:
     scale_check: ScaleCheck
     neutral: Values
     order: npt.NDArray[np.intp] | slice
-    watch: InvariantWatch = field(default_factory=InvariantWatch)
 
 
 Models = Mapping[str, Mapping[Generation, Model]]

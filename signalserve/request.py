@@ -74,7 +74,10 @@ class SymbolSchema:
 
 @dataclass(frozen=True)
 class Window:
-    """One prediction to make. values: (window, features) float32, raw, finite, in the schema's column order."""
+    """One prediction to make. values: (window, features) float32, raw, finite, in the schema's column order.
+
+    closes: (bars,) of the last bars up to as_of, as far as the caller sent candles.
+    """
 
     symbol: str
     values: Values
@@ -83,15 +86,19 @@ class Window:
     close: float | None = None
     variant: Variant | None = None
     weights: Mapping[Generation, float] | None = None
-    from_candles: bool = False
+    closes: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request that was read. is_batch: answer with a list, even of one."""
+    """A request that was read. is_batch: answer with a list, even of one.
+
+    outcomes: the body of a request that tells outcomes and asks for no prediction, not yet read.
+    """
 
     windows: Sequence[Window]
     is_batch: bool
+    outcomes: Mapping[str, Any] | None = None
 
 
 class BadRequests(SignalserveError):
@@ -135,6 +142,8 @@ def _read_json(body: bytes | bytearray, schemas: Mapping[str, SymbolSchema], is_
         raise BadRequests([BadJson("body", expected=expected, got=got)]) from None
     if not isinstance(content, dict):
         raise BadRequests([BadJson("body", expected=expected, got=kind(content))])
+    if is_ensemble and "outcomes" in content:
+        return Request([], is_batch=False, outcomes=content)
     if "instances" not in content:
         return Request([_one_or_raise(content, schemas, is_ensemble)], is_batch=False)
     return _read_instances(content, schemas, is_ensemble)
@@ -174,24 +183,25 @@ def _read_instances(content: dict[str, Any], schemas: Mapping[str, SymbolSchema]
 def _one_or_raise(content: object, schemas: Mapping[str, SymbolSchema], is_ensemble: bool) -> Window:
     if not isinstance(content, dict):
         raise BadRequests([BadField("request", expected="an object", got=kind(content))])
-    faults = _Faults()
+    faults = Faults()
     schema = faults.collect(lambda: _schema_of(content.get("symbol"), "symbol", schemas))
     faults.collect(lambda: _no_surplus(content, is_ensemble))
     request_id = faults.collect(lambda: _request_id(content.get("request_id"), "request_id"))
-    as_of = faults.collect(lambda: _as_of(content.get("as_of"), "as_of"))
-    close = faults.collect(lambda: _close(content.get("close")))
+    as_of = faults.collect(lambda: read_time(content.get("as_of"), "as_of"))
+    close = faults.collect(lambda: read_price(content.get("close"), "close"))
     variant: Variant | None = None
     weights: dict[Generation, float] | None = None
     if is_ensemble:
         variant = faults.collect(lambda: _variant(content.get("variant"), "variant"))
         weights = faults.collect(lambda: _weights(content))
-    values = None
+    values = closes = None
     if schema is not None:
         candles = faults.collect(lambda: _candles(content, schema))
         if candles is not None:
             as_of = faults.collect(lambda: _same(as_of, as_of_ms(candles, schema.interval_ms), "as_of", iso))
             close = faults.collect(lambda: _same(close, float(candles.close[-1]), "close", str))
             values = faults.collect(lambda: _window_of(candles, schema))
+            closes = candles.close[-USED_CANDLES:].astype(np.float64)
         else:
             values = faults.collect(lambda: _features(content, schema))
     if faults.found:
@@ -206,11 +216,11 @@ def _one_or_raise(content: object, schemas: Mapping[str, SymbolSchema], is_ensem
         close,
         variant,
         weights,
-        from_candles=content.get("candles") is not None,
+        closes,
     )
 
 
-class _Faults:
+class Faults:
     """Collects the faults of one request, so that the caller learns all of them at once."""
 
     def __init__(self) -> None:
@@ -256,7 +266,8 @@ def _request_id(value: object, field: str) -> str | None:
     return value
 
 
-def _as_of(value: object, field: str) -> int | None:
+def read_time(value: object, field: str) -> int | None:
+    """Milliseconds since the epoch of a time in words, None where none is given. Raises BadField."""
     if value is None:
         return None
     expected = "a time with its offset, such as 2026-11-24T10:15:00Z"
@@ -271,11 +282,12 @@ def _as_of(value: object, field: str) -> int | None:
     return round(moment.astimezone(UTC).timestamp() * 1000)
 
 
-def _close(value: object) -> float | None:
+def read_price(value: object, field: str) -> float | None:
+    """A price, None where none is given. Raises BadField for anything that is not a finite number above 0."""
     if value is None:
         return None
     if not is_number(value) or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type, operator]
-        raise BadField("close", expected="a price above 0", got=shown(value))
+        raise BadField(field, expected="a price above 0", got=shown(value))
     return float(value)  # type: ignore[arg-type]
 
 
@@ -438,11 +450,11 @@ def _place(schema: SymbolSchema, row: int, column: int) -> str:
 def _read_npy(
     body: bytes | bytearray, headers: Mapping[str, str], schemas: Mapping[str, SymbolSchema], is_ensemble: bool
 ) -> Request:
-    faults = _Faults()
+    faults = Faults()
     symbol = headers.get("x-symbol")
     schema = faults.collect(lambda: _schema_of(symbol, "X-Symbol", schemas))
     request_id = faults.collect(lambda: _request_id(headers.get("x-request-id"), "X-Request-Id"))
-    as_of = faults.collect(lambda: _as_of(headers.get("x-as-of"), "X-As-Of"))
+    as_of = faults.collect(lambda: read_time(headers.get("x-as-of"), "X-As-Of"))
     variant: Variant | None = faults.collect(lambda: _variant_header(headers, is_ensemble))
     arrays = faults.collect(lambda: _npy_windows(body, schema)) if schema is not None else None
     if faults.found:

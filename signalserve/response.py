@@ -43,18 +43,18 @@ class ModelAnswer:
     generation: Generation
     manifest: Manifest
     sha256: str
-    weight: float
     raw_logits: Floats
     probabilities: Floats
     clamped: bool
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, weight: float) -> dict[str, Any]:
+        """The contract's object. weight: its share in the answer."""
         calibration = self.manifest.calibration
         return {
             "generation": self.generation,
             "version": self.manifest.version,
             "sha256": self.sha256,
-            "weight": self.weight,
+            "weight": weight,
             "temperature": calibration.temperature,
             "clamp": calibration.clamp,
             "raw_logits": by_known_class(self.raw_logits.tolist()),
@@ -87,11 +87,13 @@ def prediction(
         "variant": decision.variant,
         "mode": decision.mode,
         "arm": decision.arm,
-        "degraded": False,
+        "degraded": decision.degraded is not None,
     }
+    if decision.degraded is not None:
+        content["degraded_reason"] = decision.degraded
     if len(answers) > 1:
         content["pool"] = {"method": decision.pool.method, "temperature": decision.pool.temperature}
-    content["models"] = [answer.as_dict() for answer in answers]
+    content["models"] = [answer.as_dict(decision.weights[answer.generation]) for answer in answers]
     content["warnings"] = list(warnings)
     return content
 

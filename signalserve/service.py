@@ -1,6 +1,8 @@
 """One endpoint: raw requests -> replies. What a handler calls, and what `signalserve predict` runs in process.
 
-    read -> decide who answers -> run each model once over its windows of the whole batch -> pool -> respond
+    read -> decide who answers -> run each model once over its windows of the whole batch -> pool -> respond -> record
+                 ▲                                    │ a model breaks an invariant
+                 └──────── another answers ◀──────────┘
 
 A request that is wrong never reaches a model: its place is taken by a neutral window, so that the batch keeps its size
 and the neighbours keep their bits.
@@ -10,7 +12,7 @@ import hmac
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
@@ -19,18 +21,32 @@ import numpy.typing as npt
 import uuid_utils
 
 from signalserve.candles import iso
-from signalserve.engine import not_finite
-from signalserve.ensemble import pool
-from signalserve.errors import BadCandles, BadField, BadVariant, BadWeights, FeaturesOffScale, RequestError
-from signalserve.invariants import Observation, signs_of
+from signalserve.environment import LAST_GOOD
+from signalserve.errors import (
+    BadCandles,
+    BadField,
+    BadVariant,
+    BadWeights,
+    NotReady,
+    RequestError,
+)
+from signalserve.guardrails import Guardrails
+from signalserve.item import Call, Item, arm_lines
+from signalserve.journal import LATCHES
+from signalserve.journal.lines import EventLine, Line, PredictionLine
 from signalserve.log import event
 from signalserve.metrics import Metrics
-from signalserve.models import Model, Models, check_gates, check_pins, check_settings, load_models
+from signalserve.models import Models, check_gates, check_pins, check_settings, load_models
+from signalserve.outcome_request import read_outcomes
+from signalserve.recorder import Recorder
 from signalserve.request import BadRequests, SymbolSchema, Window, read_request
-from signalserve.response import ModelAnswer, encode, error_body, prediction
+from signalserve.response import encode, error_body, prediction
 from signalserve.routing import Decision, decide
+from signalserve.scoring import Scorer
 from signalserve.settings import GENERATIONS, VARIANTS, Generation, Settings, Variant
-from signalserve.watched import WatchedSettings
+from signalserve.shadows import Job, Shadows
+from signalserve.watched import InForce, WatchedSettings
+from signalserve.watcher_link import WatcherLink
 
 Endpoint = Literal["v6_fixed", "v8", "ensemble"]
 ENDPOINTS: tuple[Endpoint, ...] = ("v6_fixed", "v8", "ensemble")
@@ -59,30 +75,6 @@ class Reply:
     body: bytes
 
 
-@dataclass
-class _Item:
-    """One window on its way to an answer."""
-
-    window: Window
-    decision: Decision
-    off_scale: frozenset[Generation] = frozenset()  # the models for which more than a third of the columns are
-    answers: list[ModelAnswer] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    fault: RequestError | None = None
-
-
-@dataclass
-class _Call:
-    """One request on its way to a reply."""
-
-    is_probe: bool
-    request_id: str | None = None
-    is_batch: bool = False
-    items: list[_Item] = field(default_factory=list)
-    faults: tuple[RequestError, ...] = ()
-    stand_ins: Sequence[str] = ()  # symbols of a wrong request's windows
-
-
 class Service:
     """Answers for one endpoint. `Service.load` is the way in."""
 
@@ -91,19 +83,28 @@ class Service:
         endpoint: Endpoint,
         models: Models,
         schemas: Mapping[str, SymbolSchema],
-        settings: WatchedSettings | None,
+        settings: WatchedSettings,
         metrics: Metrics,
+        *,
+        guardrails: Guardrails | None = None,
+        recorder: Recorder | None = None,
+        watcher: WatcherLink | None = None,
         probe_secret: str | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
+        """recorder: without one nothing is kept.  watcher: without one no outcomes are taken."""
         self.endpoint = endpoint
         self.models = models
         self.schemas = schemas
         self._settings = settings
         self._metrics = metrics
+        self._guardrails = guardrails or Guardrails(endpoint, models)
+        self._recorder = recorder
+        self._watcher = watcher
         self._probe_secret = probe_secret
         self._now = now
-        self._broken: dict[tuple[str, Generation], frozenset[str]] = {}
+        self._scorer = Scorer(endpoint, models, self._guardrails, metrics)
+        self._shadows = Shadows(self._score, recorder.write, metrics.shadows) if recorder else None
 
     @classmethod
     def load(
@@ -115,21 +116,25 @@ class Service:
         engine: str = "auto",
         device: str = "auto",
         probe_secret: str | None = None,
-        last_good: Path | None = None,
-        watch: bool = False,
+        run_folder: Path | None = None,
+        journal: Path | None = None,
+        watcher_url: str | None = None,
     ) -> Self:
         """Read and verify the bundles under root, and answer each one's golden window.
 
-        settings_path: serving.yaml.  last_good: what was last in force, should that be wrong now.  watch: follow its
-        changes from a thread.
+        settings_path: serving.yaml.  run_folder: what the workers of one run share, of which there is none where a
+        process predicts by itself; there the settings last in force are kept, and changes of the file are followed
+        from a thread.  journal: where predictions are recorded and guardrails remembered.  watcher_url: who takes
+        outcomes.
 
         Raises BundleError, ConfigError or EngineError: a service that loads has proved that it can answer.
         """
         generations: tuple[Generation, ...] = GENERATIONS if endpoint == "ensemble" else (endpoint,)
-        settings = WatchedSettings(settings_path, last_good)
+        settings = WatchedSettings(settings_path, run_folder / LAST_GOOD if run_folder else None)
         models, schemas = load_models(root, generations, settings.current(), engine=engine, device=device)
         variants: tuple[Variant, ...] = VARIANTS if endpoint == "ensemble" else (endpoint,)
         metrics = Metrics(endpoint, {symbol: tuple(by) for symbol, by in models.items()}, variants)
+        recorder = Recorder(endpoint, journal, models, settings, metrics) if journal else None
 
         def check(new: Settings) -> None:
             check_gates((model.bundle for by in models.values() for model in by.values()), new)
@@ -137,45 +142,80 @@ class Service:
             if endpoint == "ensemble":  # the only endpoint that routes, and the one that knows all models
                 check_settings(new, models)
 
-        settings.follow(_reporter(metrics, endpoint), check, keep=endpoint == "ensemble")
+        def report(watched: WatchedSettings) -> None:
+            _report_settings(metrics, endpoint, watched)
+            if recorder:
+                recorder.config(watched)
+
+        settings.follow(report, check, keep=endpoint == "ensemble")
         _report_models(metrics, endpoint, models)
-        if watch:
+        if run_folder:
             settings.watch()
-        return cls(endpoint, models, schemas, settings, metrics, probe_secret)
+
+        def record(line: EventLine) -> None:
+            if recorder:
+                recorder.event(line)
+
+        home = journal or run_folder
+        return cls(
+            endpoint,
+            models,
+            schemas,
+            settings,
+            metrics,
+            guardrails=Guardrails(
+                endpoint, models, shared=run_folder, latches=home / LATCHES if home else None, record=record
+            ),
+            recorder=recorder,
+            watcher=WatcherLink(watcher_url, probe_secret) if watcher_url and probe_secret else None,
+            probe_secret=probe_secret,
+        )
 
     def answer(self, requests: Sequence[RawRequest]) -> list[Reply]:
         """Replies in the order of the requests. Never raises for a caller's mistake."""
         started = time.perf_counter()
-        settings = self._settings.current() if self._settings else Settings()
-        calls = [self._read(raw, settings) for raw in requests]
+        received_ms = self._now_ms()
+        force = self._settings.in_force  # one for the whole batch, whatever changes meanwhile
+        calls = [self._read(raw, force.settings, received_ms) for raw in requests]
         read = time.perf_counter()
-        windows = self._run_models(calls)
+        self._scorer.run(calls, force.settings)
         modelled = time.perf_counter()
         replies = [self._reply(call) for call in calls]
+        self._record(calls, force, received_ms, started)
         if not all(call.is_probe for call in calls):
             done = time.perf_counter()
             self._metrics.took("read", read - started)
             self._metrics.took("model", modelled - read)
             self._metrics.took("respond", done - modelled)
             self._metrics.took("total", done - started)
-            self._metrics.batch(windows)
+            self._metrics.batch(_windows(calls))
+        self._submit_shadows(calls, force, received_ms)
         return replies
 
     # --- read and decide -----------------------------------------------------------------------------------------
 
-    def _read(self, raw: RawRequest, settings: Settings) -> _Call:
-        call = _Call(is_probe=self._is_probe(raw.headers))
+    def _read(self, raw: RawRequest, settings: Settings, received_ms: int) -> Call:
+        call = Call(is_probe=self._is_probe(raw.headers))
         try:
             request = read_request(raw.body, raw.headers, self.schemas, is_ensemble=self.endpoint == "ensemble")
+            if request.outcomes is not None:
+                call.content = self._tell(request.outcomes)
+                return call
         except BadRequests as bad:
             call.faults, call.stand_ins, call.request_id = bad.errors, bad.symbols, bad.request_id
             return call
+        except NotReady as not_ready:
+            call.faults = (not_ready,)
+            return call
         call.is_batch = request.is_batch
         call.request_id = request.windows[0].request_id
-        faults = []
+        faults: list[RequestError] = []
         for index, window in enumerate(request.windows):
-            item = _Item(window, self._decide(window, settings))
-            fault = self._missing_model(item) or self._time_fault(window) or self._scale_fault(item, call)
+            decision = self._decide(window, settings, received_ms)
+            item = Item(window, decision, decision)
+            fault = self._missing_model(item) or self._time_fault(window)
+            if fault is None and not call.is_probe:
+                fault = self._scorer.scale_fault(item, decision.generations)
             if fault is not None:
                 fault.instance = index
                 faults.append(fault)
@@ -186,19 +226,25 @@ class Service:
             call.items = []
         return call
 
+    def _tell(self, content: Mapping[str, object]) -> object:
+        """Outcomes, to the one process that writes them down. Raises BadRequests and NotReady."""
+        claims = read_outcomes(content)
+        if self._watcher is None:
+            raise NotReady("outcomes", expected="a service that keeps a journal", got="one started without")
+        return self._watcher.tell(claims)
+
     def _is_probe(self, headers: Mapping[str, str]) -> bool:
         given = headers.get(PROBE_HEADER)
         return bool(given and self._probe_secret and hmac.compare_digest(given.encode(), self._probe_secret.encode()))
 
-    def _decide(self, window: Window, settings: Settings) -> Decision:
+    def _decide(self, window: Window, settings: Settings, received_ms: int) -> Decision:
         if self.endpoint != "ensemble":
-            return Decision(
-                self.endpoint, settings.of(window.symbol).mode, {self.endpoint: 1.0}, settings.defaults.pool
-            )
-        time_ms = window.as_of_ms if window.as_of_ms is not None else self._now_ms()
+            own = settings.of(window.symbol)
+            return Decision(self.endpoint, own.mode, {self.endpoint: 1.0}, own.pool, self.endpoint)
+        time_ms = window.as_of_ms if window.as_of_ms is not None else received_ms
         return decide(settings, window.symbol, time_ms, window.variant, window.weights)
 
-    def _missing_model(self, item: _Item) -> RequestError | None:
+    def _missing_model(self, item: Item) -> RequestError | None:
         available = self.models[item.window.symbol]
         missing = [generation for generation in item.decision.generations if generation not in available]
         if not missing:
@@ -213,114 +259,13 @@ class Service:
         if window.as_of_ms is None or window.as_of_ms <= self._now_ms() + CLOCK_SKEW_MS:
             return None
         got = f"a last bar that closes at {iso(window.as_of_ms)}, and it is {iso(self._now_ms())} here"
-        if window.from_candles:
+        if window.closes is not None:
             return BadCandles("candles", expected="closed bars only", got=got)
         return BadField("as_of", expected="the closing time of a bar that has closed", got=got)
 
-    def _scale_fault(self, item: _Item, call: _Call) -> RequestError | None:
-        """Marks the models for which this window is off scale; the fault where it is nothing that a market could be."""
-        if call.is_probe:
-            return None
-        off_scale = []
-        for generation in item.decision.generations:
-            model = self.models[item.window.symbol][generation]
-            verdict = model.scale_check.judge(item.window.values[:, model.order])
-            if verdict.no_market is not None:
-                expected = f"raw features of {item.window.symbol} in their own units; the service scales"
-                return FeaturesOffScale("features", expected=expected, got=f"{verdict.no_market} ({generation})")
-            if verdict.off_scale:
-                item.warnings.append("features_off_scale")
-            if verdict.by_many:
-                off_scale.append(generation)
-        item.off_scale = frozenset(off_scale)
-        return None
-
-    # --- run -----------------------------------------------------------------------------------------------------
-
-    def _run_models(self, calls: Sequence[_Call]) -> int:
-        """Run each model once over all its windows of the batch; returns how many windows that were."""
-        queues: dict[tuple[str, Generation], list[tuple[_Item | None, _Call]]] = {}
-        for call in calls:
-            for item in call.items:
-                for generation in item.decision.generations:
-                    queues.setdefault((item.window.symbol, generation), []).append((item, call))
-            for symbol in call.stand_ins:
-                for generation in self.models.get(symbol, {}):
-                    queues.setdefault((symbol, generation), []).append((None, call))
-        # in the order of the generations, so that nobody's neighbours decide in which order its models are pooled
-        for (symbol, generation), queue in sorted(queues.items(), key=lambda entry: GENERATIONS.index(entry[0][1])):
-            if any(item is not None for item, _ in queue):
-                self._run_model(symbol, generation, queue)
-        return sum(max(1, len(call.items)) for call in calls if not call.is_probe)
-
-    def _run_model(self, symbol: str, generation: Generation, queue: Sequence[tuple[_Item | None, _Call]]) -> None:
-        model = self.models[symbol][generation]
-        rows = [model.neutral if item is None else item.window.values[:, model.order] for item, _ in queue]
-        batch = rows[0][None] if len(rows) == 1 else np.stack(rows)  # (batch, window, features)
-        output = model.engine.predict_rows(np.ascontiguousarray(batch))
-        finite = output.finite
-        for row, (item, call) in enumerate(queue):
-            if item is None:
-                continue
-            if finite[row]:
-                self._take(item, call, generation, model, output.raw_logits[row], output.probabilities[row])
-            else:
-                item.fault = not_finite()
-                self._watch(item, call, generation, model, frozenset({"not_finite"}))
-
-    def _take(
-        self, item: _Item, call: _Call, generation: Generation, model: Model, raw_logits: Floats, probabilities: Floats
-    ) -> None:
-        manifest = model.bundle.manifest
-        clamp = manifest.calibration.clamp
-        off_scale = generation in item.off_scale
-        logits = raw_logits.tolist()
-        signs = signs_of(logits, clamp, max(probabilities.tolist()), off_scale=off_scale)
-        item.answers.append(
-            ModelAnswer(
-                generation,
-                manifest,
-                model.bundle.sha256,
-                item.decision.weights[generation],
-                raw_logits,
-                probabilities,
-                clamped="clamped" in signs,
-            )
-        )
-        item.warnings.extend(sign for sign in ("clamped", "clamp_tie") if sign in signs)
-        if not model.bundle.passed_gates:
-            item.warnings.append("failed_gates")
-        if not call.is_probe:
-            self._metrics.logits(item.window.symbol, generation, logits)
-        item.warnings.extend(f"invariant_{rule}" for rule in self._watch(item, call, generation, model, signs))
-
-    def _watch(
-        self, item: _Item, call: _Call, generation: Generation, model: Model, signs: frozenset[str]
-    ) -> Sequence[str]:
-        """Take the prediction into the last five of its model; the rules now broken, in the order of their names."""
-        if call.is_probe:
-            return ()
-        symbol = item.window.symbol
-        broken = model.watch.observe(Observation(signs, item.window.as_of_ms))
-        before = self._broken.get((symbol, generation), frozenset())
-        if broken != before:
-            self._broken[symbol, generation] = broken
-            self._metrics.invariants(symbol, generation, broken)
-            level = logging.ERROR if broken else logging.WARNING
-            event(
-                level,
-                "invariants_changed",
-                endpoint=self.endpoint,
-                symbol=symbol,
-                generation=generation,
-                broken=sorted(broken),
-                request_id=item.window.request_id,
-            )
-        return sorted(broken)
-
     # --- respond -------------------------------------------------------------------------------------------------
 
-    def _reply(self, call: _Call) -> Reply:
+    def _reply(self, call: Call) -> Reply:
         faults = list(call.faults)
         for index, item in enumerate(call.items):
             if item.fault is not None:
@@ -328,10 +273,12 @@ class Service:
                 faults.append(item.fault)
         if faults:
             return self._refuse(call, faults)
+        if call.content is not None:
+            return Reply(200, encode(call.content))
         predictions = [self._prediction(item, call) for item in call.items]
         return Reply(200, encode({"predictions": predictions} if call.is_batch else predictions[0]))
 
-    def _refuse(self, call: _Call, faults: Sequence[RequestError]) -> Reply:
+    def _refuse(self, call: Call, faults: Sequence[RequestError]) -> Reply:
         if not call.is_probe:
             codes = sorted({fault.code for fault in faults})
             for code in codes:
@@ -346,54 +293,99 @@ class Service:
             )
         return Reply(faults[0].status, encode(error_body(faults)))
 
-    def _prediction(self, item: _Item, call: _Call) -> dict[str, object]:
+    def _prediction(self, item: Item, call: Call) -> dict[str, object]:
         window, decision = item.window, item.decision
-        probabilities = _pooled(item)
         if window.as_of_ms is not None:
             age_ms = self._now_ms() - window.as_of_ms
             if age_ms > STALE_INTERVALS * self.schemas[window.symbol].interval_ms:
                 item.warnings.append("stale_input")
         if not decision.calibrated:
             item.warnings.append("uncalibrated_weights")
-        warnings = sorted(set(item.warnings))
+        if decision.degraded is not None:
+            item.warnings.append("degraded")
+        item.warnings.extend(w for generation in decision.generations for w in item.warnings_of[generation])
+        item.warnings = sorted(set(item.warnings))
+        item.prediction_id = str(uuid_utils.uuid7())
         content = prediction(
-            prediction_id=str(uuid_utils.uuid7()),
+            prediction_id=item.prediction_id,
             request_id=window.request_id,
             symbol=window.symbol,
             as_of_ms=window.as_of_ms,
             decision=decision,
-            probabilities=probabilities,
-            answers=item.answers,
-            warnings=warnings,
+            probabilities=item.probabilities,
+            answers=item.answering,
+            warnings=item.warnings,
         )
         if not call.is_probe:
             confidence = content["confidence"]
-            self._metrics.predicted(window.symbol, decision.variant, content["direction"], confidence, warnings)
+            self._metrics.predicted(window.symbol, decision.variant, content["direction"], confidence, item.warnings)
         return content
+
+    # --- record --------------------------------------------------------------------------------------------------
+
+    def _record(self, calls: Sequence[Call], force: InForce, received_ms: int, started: float) -> None:
+        """One write, before the reply: nothing of it may be lost with this process."""
+        if self._recorder is None:
+            return
+        lines: list[Line] = []
+        latency_ms = (time.perf_counter() - started) * 1000
+        for item in _answered(calls):
+            own, out = force.settings.of(item.window.symbol), self._guardrails.out(item.window.symbol)
+            arms = arm_lines(item, own, out, answered=True)
+            item.recorded = frozenset(arm.arm for arm in arms)
+            lines.append(item.line(self.endpoint, force.sha256, received_ms, latency_ms, arms))
+            lines.extend(self._recorder.closes(item.window, self.schemas[item.window.symbol].interval_ms))
+        self._recorder.write(lines)
+
+    def _submit_shadows(self, calls: Sequence[Call], force: InForce, received_ms: int) -> None:
+        if self._shadows is None or self.endpoint != "ensemble" or not force.settings.score_all_arms:
+            return
+        items = [
+            item
+            for item in _answered(calls)
+            if not item.decision.override and len(item.answers) < len(self.models[item.window.symbol])
+        ]
+        if items:
+            self._shadows.submit(Job(items, force, received_ms, time.perf_counter()))
+
+    def _score(self, job: Job) -> list[PredictionLine]:
+        """What arms the models that have not answered these windows give."""
+        started = time.perf_counter()
+        self._scorer.run_others(job.items)
+        latency_ms = (time.perf_counter() - started) * 1000
+        lines = []
+        for item in job.items:
+            own, out = job.force.settings.of(item.window.symbol), self._guardrails.out(item.window.symbol)
+            arms = [arm for arm in arm_lines(item, own, out, answered=False) if arm.arm not in item.recorded]
+            if arms:
+                lines.append(item.line(self.endpoint, job.force.sha256, job.received_ms, latency_ms, arms))
+        return lines
 
     def _now_ms(self) -> int:
         return round(self._now() * 1000)
 
 
-def _pooled(item: _Item) -> Floats:
-    """The answer's probabilities (classes,): a single model's own, else the pool of all."""
-    if len(item.answers) == 1:
-        return item.answers[0].probabilities
-    probabilities = np.stack([answer.probabilities for answer in item.answers])[:, None]  # (models, 1, classes)
-    weights = np.array([answer.weight for answer in item.answers])
-    pooled: Floats = pool(probabilities, weights, item.decision.pool.method, item.decision.pool.temperature)[0]
-    return pooled
+def _answered(calls: Sequence[Call]) -> list[Item]:
+    """The windows that got a prediction, but for golden ones."""
+    return [item for call in calls if not call.is_probe and not call.faults for item in call.items if _all_well(call)]
 
 
-def _reporter(metrics: Metrics, endpoint: Endpoint) -> Callable[[WatchedSettings], None]:
-    def report(watched: WatchedSettings) -> None:
-        metrics.config(watched.sha256, valid=watched.error is None)
-        if watched.error is not None:
-            event(logging.ERROR, "config_refused", endpoint=endpoint, reason=watched.error)
-        else:
-            event(logging.INFO, "config_in_force", endpoint=endpoint, sha256=watched.sha256[:12])
+def _windows(calls: Sequence[Call]) -> int:
+    """How many windows the batch holds; what stands in for a wrong request counts as one."""
+    return sum(max(1, len(call.items)) for call in calls if not call.is_probe and call.content is None)
 
-    return report
+
+def _all_well(call: Call) -> bool:
+    return all(item.fault is None for item in call.items)
+
+
+def _report_settings(metrics: Metrics, endpoint: Endpoint, watched: WatchedSettings) -> None:
+    sha256 = watched.in_force.sha256
+    metrics.config(sha256, valid=watched.error is None)
+    if watched.error is not None:
+        event(logging.ERROR, "config_refused", endpoint=endpoint, reason=watched.error)
+    else:
+        event(logging.INFO, "config_in_force", endpoint=endpoint, sha256=sha256[:12])
 
 
 def _report_models(metrics: Metrics, endpoint: Endpoint, models: Models) -> None:

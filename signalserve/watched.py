@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from signalserve.errors import ConfigError
@@ -12,6 +13,15 @@ from signalserve.settings import Settings, parse_settings, read_text
 
 EVERY_S = 0.2
 """Between two looks at the file. A change is taken at the second look that shows it: under half a second."""
+
+
+@dataclass(frozen=True)
+class InForce:
+    """Settings with the text they were read from, as one: a request sees both of one file or both of another."""
+
+    settings: Settings
+    text: str
+    sha256: str
 
 
 def _accept_anything(_: object) -> None:
@@ -51,7 +61,7 @@ class WatchedSettings:
         keep: also keep each good text in `last_good`; for the one process whose check is the strictest.
         """
         try:
-            check(self._settings)
+            check(self.in_force.settings)
         except ConfigError as error:
             self._fall_back(error)
         self._check, self._on_change, self._keeps = check, on_change, keep
@@ -70,7 +80,7 @@ class WatchedSettings:
 
     def current(self) -> Settings:
         """The settings in force now."""
-        return self._settings
+        return self.in_force.settings
 
     def look(self) -> None:
         """Take a changed file, once two looks in a row show the same one: it may be half written at the first."""
@@ -92,8 +102,7 @@ class WatchedSettings:
     def _take(self, text: str) -> None:
         settings = parse_settings(text, str(self._path))
         self._check(settings)
-        self._text, self._settings = text, settings
-        self.sha256 = hashlib.sha256(text.encode()).hexdigest()
+        self.in_force = InForce(settings, text, hashlib.sha256(text.encode()).hexdigest())
 
     def _fall_back(self, error: ConfigError) -> None:
         if self._last_good is None or not self._last_good.exists():
@@ -103,7 +112,7 @@ class WatchedSettings:
 
     def _keep(self) -> None:
         if self._keeps and self._last_good is not None and self.error is None:
-            keep_text(self._last_good, self._text)
+            keep_text(self._last_good, self.in_force.text)
 
     def _stat(self) -> tuple[int, int, int] | None:
         try:

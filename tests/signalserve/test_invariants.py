@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 
-from signalserve.invariants import RULES, InvariantWatch, Observation, is_tie, signs_of
+from signalserve.invariants import RULES, TAKES_OUT, broken, is_tie, signs_of
+from signalserve.recent import Recent
 
 CALM = frozenset[str]()
 
 
 def alarms(rule: str, signs: str) -> list[int]:
     """The indices at which the rule is broken; signs: 'x' for a prediction that shows it, '.' for one that does not."""
-    watch = InvariantWatch()
-    shown = (watch.observe(Observation(frozenset({rule}) if sign == "x" else CALM)) for sign in signs)
-    return [index for index, broken in enumerate(shown) if rule in broken]
+    recent = Recent([("BTC-USD", "v8")])
+    shown = (recent.observe(("BTC-USD", "v8"), frozenset({rule}) if sign == "x" else CALM) for sign in signs)
+    return [index for index, seen in enumerate(shown) if rule in broken(seen)]
 
 
 @pytest.mark.parametrize(
@@ -39,46 +40,29 @@ def test_calm_predictions_break_nothing(rule: str):
     assert alarms(rule, "." * 12) == []
 
 
-def test_a_retry_of_the_same_bar_counts_once():
-    watch = InvariantWatch()
-    retries = [watch.observe(Observation(frozenset({"clamped"}), as_of_ms=60_000)) for _ in range(9)]
-    assert set(retries) == {CALM}
-    watch.observe(Observation(frozenset({"clamped"}), as_of_ms=120_000))
-    assert watch.observe(Observation(frozenset({"clamped"}), as_of_ms=180_000)) == {"clamped"}
-
-
-def test_a_retry_takes_the_place_of_the_first_try():
-    watch = InvariantWatch()
-    assert watch.observe(Observation(frozenset({"not_finite"}), as_of_ms=60_000)) == {"not_finite"}
-    assert watch.observe(Observation(CALM, as_of_ms=60_000)) == CALM
-
-
-def test_predictions_without_a_time_count_each():
-    watch = InvariantWatch()
-    assert [bool(watch.observe(Observation(frozenset({"clamped"})))) for _ in range(3)] == [False, False, True]
+def test_what_the_input_is_to_blame_for_takes_no_model_out():
+    assert set(RULES) - TAKES_OUT == {"off_scale"}
 
 
 def test_rules_are_kept_apart():
-    watch = InvariantWatch()
-    watch.observe(Observation(frozenset({"clamped", "off_scale"})))
-    watch.observe(Observation(frozenset({"clamped"})))
-    assert watch.observe(Observation(frozenset({"clamped", "clamp_tie"}))) == {"clamped", "clamp_tie"}
+    seen = [frozenset({"clamped", "off_scale"}), frozenset({"clamped"}), frozenset({"clamped", "clamp_tie"})]
+    assert broken(seen) == {"clamped", "clamp_tie"}
 
 
 @pytest.mark.parametrize(
-    ("raw_logits", "confidence", "off_scale", "expected"),
+    ("raw_logits", "confidence", "scale", "expected"),
     [
-        ([3.0, -9.0, 8.0], 0.5, False, set()),
-        ([15.0, 0.0, 0.0], 0.5, False, set()),  # at the clamp is within it
-        ([15.1, 0.0, 0.0], 0.5, False, {"clamped"}),
-        ([0.0, -4e6, 0.0], 0.5, False, {"clamped"}),
-        ([16.0, 17.0, 0.0], 0.49, False, {"clamped", "clamp_tie"}),
-        ([0.0, 0.0, 0.0], 0.99, False, {"saturated"}),
-        ([0.0, 0.0, 0.0], 0.9899, True, {"off_scale"}),
+        ([3.0, -9.0, 8.0], 0.5, None, set()),
+        ([15.0, 0.0, 0.0], 0.5, None, set()),  # at the clamp is within it
+        ([15.1, 0.0, 0.0], 0.5, None, {"clamped"}),
+        ([0.0, -4e6, 0.0], 0.5, None, {"clamped"}),
+        ([16.0, 17.0, 0.0], 0.49, None, {"clamped", "clamp_tie"}),
+        ([0.0, 0.0, 0.0], 0.99, None, {"saturated"}),
+        ([0.0, 0.0, 0.0], 0.9899, "scaler_off", {"scaler_off"}),
     ],
 )
-def test_what_one_prediction_shows(raw_logits: list[float], confidence: float, off_scale: bool, expected: set[str]):
-    assert signs_of(np.array(raw_logits), 15.0, confidence, off_scale=off_scale) == expected
+def test_what_one_prediction_shows(raw_logits: list[float], confidence: float, scale: str | None, expected: set[str]):
+    assert signs_of(np.array(raw_logits), 15.0, confidence, scale=scale) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The JSON that the bot reads: the contract's fields, exactly, and strict JSON always."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,8 +45,9 @@ MODEL_FIELDS = [
     "clamped",
     "probabilities",
 ]
-POOLED = Decision("ensemble", "ab", {"v6_fixed": 0.4, "v8": 0.6}, Pool(method="log", temperature=1.1), arm="ensemble")
-ALONE = Decision("v8", "v8", {"v8": 1.0}, Pool())
+LOG_POOL = Pool(method="log", temperature=1.1)
+POOLED = Decision("ensemble", "ab", {"v6_fixed": 0.4, "v8": 0.6}, LOG_POOL, "ensemble", "ensemble")
+ALONE = Decision("v8", "v8", {"v8": 1.0}, Pool(), "v8")
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +56,9 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     return load_bundle(folder).manifest
 
 
-def answer(manifest: Manifest, generation: Any = "v8", weight: float = 1.0) -> ModelAnswer:
+def answer(manifest: Manifest, generation: Any = "v8") -> ModelAnswer:
     logits, probabilities = np.array([3.92, -9.24, 8.33]), np.array([0.34, 0.07, 0.59])
-    return ModelAnswer(generation, manifest, "ab" * 32, weight, logits, probabilities, clamped=False)
+    return ModelAnswer(generation, manifest, "ab" * 32, logits, probabilities, clamped=False)
 
 
 def respond(decision: Decision, answers: list[ModelAnswer], **fields: Any) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def respond(decision: Decision, answers: list[ModelAnswer], **fields: Any) -> di
 
 
 def test_a_pooled_answer_has_the_contracts_fields_in_its_order(manifest: Manifest):
-    content = respond(POOLED, [answer(manifest, "v6_fixed", 0.4), answer(manifest, "v8", 0.6)])
+    content = respond(POOLED, [answer(manifest, "v6_fixed"), answer(manifest)])
     assert list(content) == FIELDS
     assert [list(model) for model in content["models"]] == [MODEL_FIELDS, MODEL_FIELDS]
     assert content["pool"] == {"method": "log", "temperature": 1.1}
@@ -86,7 +88,7 @@ def test_one_models_answer_has_no_pool(manifest: Manifest):
 
 
 def test_the_values_are_those_that_went_in(manifest: Manifest):
-    content = respond(POOLED, [answer(manifest, "v8", 0.6), answer(manifest)])
+    content = respond(POOLED, [answer(manifest), answer(manifest, "v6_fixed")])
     assert content["probabilities"] == {"DOWN": 0.301, "NEUTRAL": 0.228, "UP": 0.471}
     assert (content["direction"], content["confidence"], content["as_of"]) == ("UP", 0.471, AS_OF)
     assert content["warnings"] == ["clamped"]
@@ -101,6 +103,12 @@ def test_the_values_are_those_that_went_in(manifest: Manifest):
         "clamped": False,
         "probabilities": {"DOWN": 0.34, "NEUTRAL": 0.07, "UP": 0.59},
     }
+
+
+def test_a_degraded_answer_says_why(manifest: Manifest):
+    content = respond(replace(ALONE, degraded="v6_fixed is out since 10:15: clamped"), [answer(manifest)])
+    assert content["degraded"] is True
+    assert content["degraded_reason"] == "v6_fixed is out since 10:15: clamped"
 
 
 @pytest.mark.parametrize(("index", "name"), [(0, "DOWN"), (1, "NEUTRAL"), (2, "UP")])

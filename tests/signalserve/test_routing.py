@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from signalserve.routing import Decision, assign, decide
+from signalserve.routing import Decision, assign, decide, fall_back
 from signalserve.settings import Experiment, Settings
 
 SPLIT = {"v6_fixed": 0.8, "v8": 0.1, "ensemble": 0.1}
@@ -155,4 +155,52 @@ def test_a_weight_on_one_model_alone_is_that_model():
 
 def test_without_an_override_the_decision_is_calibrated_and_no_override():
     decision = decide(Settings(), "BTC-USD", 0)
-    assert decision == Decision("ensemble", "ensemble", {"v6_fixed": 0.5, "v8": 0.5}, Settings().defaults.pool)
+    pool = Settings().defaults.pool
+    assert decision == Decision("ensemble", "ensemble", {"v6_fixed": 0.5, "v8": 0.5}, pool, "ensemble")
+
+
+# ---- where a model is out
+
+BOTH = ("v6_fixed", "v8")
+OUT = {"v8": "v8 is out: clamped"}
+
+
+def settings_of(mode: str, **fields: object) -> Settings:
+    return Settings.model_validate({"defaults": {"mode": mode}, **fields})
+
+
+def test_what_no_model_of_is_out_stays_as_it_is():
+    decision = decide(settings_of("v6_fixed"), "BTC-USD", 0)
+    assert fall_back(decision, settings_of("v6_fixed"), "BTC-USD", BOTH, OUT) is decision
+
+
+@pytest.mark.parametrize("mode", ["v8", "ensemble"])
+def test_the_control_answers_for_every_arm_that_the_model_is_part_of(mode: str):
+    settings = settings_of(mode)
+    fallen = fall_back(decide(settings, "BTC-USD", 0), settings, "BTC-USD", BOTH, OUT)
+    assert fallen is not None
+    assert (fallen.variant, fallen.weights, fallen.assigned) == ("v6_fixed", {"v6_fixed": 1.0}, mode)
+    assert fallen.degraded == "v8 is out: clamped"
+
+
+def test_the_experiments_control_comes_first_and_its_arm_is_kept():
+    ab = {"name": "x", "split": {"v8": 0.5, "v6_fixed": 0.5}, "control": "v8", "salt": "s"}
+    settings = settings_of("ab", experiment=ab)
+    times = (hour * HOUR_MS for hour in range(99))
+    asked = next(d for d in (decide(settings, "BTC-USD", t) for t in times) if d.arm == "v6_fixed")
+    fallen = fall_back(asked, settings, "BTC-USD", BOTH, {"v6_fixed": "out"})
+    assert fallen is not None and (fallen.variant, fallen.arm) == ("v8", "v6_fixed")
+
+
+def test_where_the_control_is_out_too_the_arm_that_is_left_answers():
+    settings = settings_of("v6_fixed")
+    fallen = fall_back(decide(settings, "BTC-USD", 0), settings, "BTC-USD", BOTH, {"v6_fixed": "out"})
+    assert fallen is not None and fallen.variant == "v8"
+
+
+@pytest.mark.parametrize("available", [BOTH, ("v8",)])
+def test_with_all_arms_out_there_is_no_decision(available: tuple[str, ...]):
+    settings = settings_of("ensemble")
+    decision = decide(settings, "BTC-USD", 0)
+    assert fall_back(decision, settings, "BTC-USD", available, {"v6_fixed": "out", **OUT}) is None  # type: ignore[arg-type]
+    assert fall_back(decision, settings, "BTC-USD", ("v8",), OUT) is None

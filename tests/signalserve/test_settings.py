@@ -157,11 +157,11 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def test_a_change_is_in_force_at_the_second_look_that_shows_it(desk: Desk):
-    sha = desk.watched.sha256
+    sha = desk.watched.in_force.sha256
     desk.write("defaults: {mode: v6_fixed}")
     assert desk.mode(looks=1) == "v8"  # it may be half written
     assert desk.mode(looks=1) == "v6_fixed"
-    assert desk.watched.sha256 != sha
+    assert desk.watched.in_force.sha256 != sha
 
 
 def test_a_file_is_not_taken_while_it_changes(desk: Desk):
@@ -206,11 +206,11 @@ def test_a_change_in_place_that_keeps_the_size_is_seen(desk: Desk):
 
 @pytest.mark.parametrize("wrong", ["defaults: {mode: v7}", "defaults: [", "salt: 2026-11-31"])
 def test_a_wrong_file_keeps_the_last_good_one_and_its_reason(desk: Desk, wrong: str):
-    sha = desk.watched.sha256
+    sha = desk.watched.in_force.sha256
     desk.write(wrong)
     assert desk.mode() == "v8"
     assert str(desk.path) in str(desk.watched.error)
-    assert desk.watched.sha256 == sha
+    assert desk.watched.in_force.sha256 == sha
 
 
 def test_a_file_that_vanishes_keeps_the_last_good_one(desk: Desk):

@@ -1,0 +1,153 @@
+"""One request and each of its windows on the way to an answer, and what arms follow from the models that ran."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from signalserve.ensemble import pool
+from signalserve.errors import RequestError
+from signalserve.journal.lines import ArmLine, PredictionLine
+from signalserve.request import Window
+from signalserve.response import ModelAnswer
+from signalserve.routing import Decision
+from signalserve.settings import GENERATIONS, Defaults, Generation, Pool
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass
+class Item:
+    """asked: who should answer.  decision: who does, another where a model is out.
+
+    scale_signs: what the window's scale says of each model, as names of invariants.  input_off: the window is off scale
+    for every model, so that it says nothing about any of them.  unusable: the models that must not answer this window,
+    with the reason.  gave_nothing: a model that ran gave NaN or infinity.  answers: of the models that ran.
+    warnings: of the prediction; warnings_of: those that hold only if that model answers.  recorded: the arms that stand
+    in the journal already.
+    """
+
+    window: Window
+    asked: Decision
+    decision: Decision
+    input_off: bool = False
+    scale_signs: dict[Generation, str] = field(default_factory=dict)
+    unusable: dict[Generation, str] = field(default_factory=dict)
+    gave_nothing: bool = False
+    answers: dict[Generation, ModelAnswer] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    warnings_of: dict[Generation, list[str]] = field(default_factory=dict)
+    fault: RequestError | None = None
+    prediction_id: str = ""
+    recorded: frozenset[str] = frozenset()
+
+    @property
+    def answering(self) -> list[ModelAnswer]:
+        """The answers that make the prediction, in the order of the generations."""
+        return [self.answers[generation] for generation in self.decision.generations]
+
+    @property
+    def probabilities(self) -> Floats:
+        """Of the prediction, (classes,): the one model's own, else the pool of all."""
+        return pooled(self.answers, self.decision.weights, self.decision.pool)
+
+    def line(
+        self, endpoint: str, config: str, received_ms: int, latency_ms: float, arms: Sequence[ArmLine]
+    ) -> PredictionLine:
+        """The journal's line. config: sha256 of the settings in force."""
+        window, decision = self.window, self.decision
+        return PredictionLine(
+            self.prediction_id,
+            window.request_id,
+            endpoint,
+            window.symbol,
+            window.as_of_ms,
+            received_ms,
+            window.close,
+            config,
+            decision.mode,
+            decision.assigned,
+            decision.override,
+            decision.degraded,
+            latency_ms,
+            self.warnings,
+            arms,
+        )
+
+
+@dataclass
+class Call:
+    """One request. stand_ins: symbols of a wrong request's windows, whose places neutral ones take.
+
+    content: the answer of a request that asks for no prediction.
+    """
+
+    is_probe: bool
+    request_id: str | None = None
+    is_batch: bool = False
+    items: list[Item] = field(default_factory=list)
+    faults: tuple[RequestError, ...] = ()
+    stand_ins: Sequence[str] = ()
+    content: object = None
+
+
+def pooled(answers: Mapping[Generation, ModelAnswer], weights: Mapping[Generation, float], how: Pool) -> Floats:
+    """Probabilities (classes,) of the models with a weight above 0; a single model's are its own."""
+    parts = [answers[g] for g in GENERATIONS if weights.get(g, 0.0) > 0]
+    if len(parts) == 1:
+        return parts[0].probabilities
+    probabilities = np.stack([part.probabilities for part in parts])[:, None]  # (models, 1, classes)
+    shares = np.array([weights[part.generation] for part in parts])
+    together: Floats = pool(probabilities, shares, how.method, how.temperature)[0]
+    return together
+
+
+def arm_lines(item: Item, own: Defaults, out: Mapping[Generation, str], *, answered: bool) -> list[ArmLine]:
+    """Every arm that follows from the models that ran.
+
+    own: the symbol's settings.  out: the models that guardrails have taken out.  answered: also mark what answered.
+    """
+    decision = item.decision
+    lines = [
+        _single(answer, answered=answered and decision.variant == generation, out=generation in out)
+        for generation, answer in item.answers.items()
+    ]
+    if answered and decision.variant == "ensemble":
+        lines.append(_pool(item, decision.weights, decision.pool, out, answered=True))
+    else:
+        members = [generation for generation in GENERATIONS if own.weights.get(generation, 0.0) > 0]
+        if len(members) > 1 and all(generation in item.answers for generation in members):
+            lines.append(_pool(item, own.weights, own.pool, out, answered=False))
+    return lines
+
+
+def _single(answer: ModelAnswer, *, answered: bool, out: bool) -> ArmLine:
+    return ArmLine(
+        answer.generation,
+        answered,
+        out,
+        answer.probabilities.tolist(),
+        answer.raw_logits.tolist(),
+        answer.manifest.calibration.temperature,
+        [answer.sha256],
+        [1.0],
+        None,
+    )
+
+
+def _pool(
+    item: Item, weights: Mapping[Generation, float], how: Pool, out: Mapping[Generation, str], *, answered: bool
+) -> ArmLine:
+    members: Sequence[Generation] = [generation for generation in GENERATIONS if weights.get(generation, 0.0) > 0]
+    return ArmLine(
+        "ensemble",
+        answered,
+        any(generation in out for generation in members),
+        pooled(item.answers, weights, how).tolist(),
+        None,
+        how.temperature,
+        [item.answers[generation].sha256 for generation in members],
+        [weights[generation] for generation in members],
+        how.method,
+    )

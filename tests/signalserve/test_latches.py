@@ -1,0 +1,52 @@
+"""What is out stays out, in every process, until somebody clears it."""
+
+import multiprocessing
+from pathlib import Path
+
+from signalserve.latches import Latch, Latches, clear, read_latches
+
+LATCH = Latch("ensemble", "BTC-USD", "v8", "ab" * 32, ("clamped",), 1_764_000_000_000, "bot-7")
+KEY = (LATCH.endpoint, LATCH.symbol, LATCH.generation, LATCH.sha256)
+
+
+def test_a_latch_is_seen_by_every_worker_and_outlives_them(tmp_path: Path):
+    one, other = Latches(tmp_path), Latches(tmp_path)
+    assert other.get(*KEY) is None
+    assert one.trip(LATCH)
+    assert one.get(*KEY) == other.get(*KEY) == Latches(tmp_path).get(*KEY) == LATCH
+    assert read_latches(tmp_path) == [LATCH]
+
+
+def test_only_the_first_to_take_a_model_out_is_told_so(tmp_path: Path):
+    assert Latches(tmp_path).trip(LATCH)
+    assert not Latches(tmp_path).trip(LATCH)
+
+
+def _trip(folder: Path) -> bool:
+    return Latches(folder).trip(LATCH)
+
+
+def test_of_many_at_once_one_is_first(tmp_path: Path):
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        assert sum(pool.map(_trip, [tmp_path] * 12)) == 1
+    assert read_latches(tmp_path) == [LATCH]
+
+
+def test_a_cleared_model_may_answer_again_everywhere(tmp_path: Path):
+    one, other = Latches(tmp_path), Latches(tmp_path)
+    one.trip(LATCH)
+    assert other.get(*KEY)
+    assert clear(tmp_path, LATCH)
+    assert not clear(tmp_path, LATCH)
+    assert one.get(*KEY) is other.get(*KEY) is None
+
+
+def test_another_bundle_of_the_same_model_starts_with_none(tmp_path: Path):
+    latches = Latches(tmp_path)
+    latches.trip(LATCH)
+    assert latches.get("ensemble", "BTC-USD", "v8", "cd" * 32) is None
+    assert latches.get("v8", "BTC-USD", "v8", LATCH.sha256) is None
+
+
+def test_where_nothing_was_ever_out_there_is_nothing(tmp_path: Path):
+    assert read_latches(tmp_path / "missing") == []

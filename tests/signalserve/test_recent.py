@@ -1,0 +1,56 @@
+"""The memory that workers share."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from signalserve.recent import Recent
+
+V8, V6 = ("BTC-USD", "v8"), ("BTC-USD", "v6_fixed")
+CLAMPED, CALM = frozenset({"clamped"}), frozenset[str]()
+
+
+def test_two_workers_see_one_another(tmp_path: Path):
+    one, other = (Recent([V8, V6], tmp_path / "recent.bin") for _ in range(2))
+    one.observe(V8, CLAMPED)
+    other.observe(V8, CALM)
+    assert sorted(map(len, one.observe(V8, CLAMPED))) == [0, 1, 1]
+    assert other.observe(V6, CALM) == [CALM]
+
+
+def test_the_last_five_are_kept():
+    recent = Recent([V8])
+    for _ in range(7):
+        recent.observe(V8, CLAMPED)
+    assert recent.observe(V8, CALM).count(CLAMPED) == 4
+
+
+def test_what_is_forgotten_does_not_come_back(tmp_path: Path):
+    recent = Recent([V8], tmp_path / "recent.bin")
+    recent.observe(V8, CLAMPED)
+    recent.forget(V8)
+    assert Recent([V8], tmp_path / "recent.bin").observe(V8, CALM) == [CALM]
+
+
+HAMMER = """
+import sys
+from signalserve.recent import Recent
+recent = Recent([("BTC-USD", "v8")], __import__("pathlib").Path(sys.argv[1]))
+print("up", flush=True)
+while True:
+    recent.observe(("BTC-USD", "v8"), frozenset({"clamped", "saturated"}))
+"""
+
+
+def test_a_worker_killed_at_any_moment_leaves_it_usable(tmp_path: Path):
+    path = tmp_path / "recent.bin"
+    for _ in range(3):
+        hammer = subprocess.Popen([sys.executable, "-c", HAMMER, str(path)], stdout=subprocess.PIPE)
+        assert hammer.stdout is not None and hammer.stdout.readline()
+        Recent([V8], path).observe(V8, CALM)
+        os.kill(hammer.pid, signal.SIGKILL)
+        hammer.communicate()
+        seen = Recent([V8], path).observe(V8, CALM)
+        assert set(seen) <= {CALM, frozenset({"clamped", "saturated"})}
