@@ -13,7 +13,7 @@
 # Run one on its own (docker-compose.yml says the same and more):
 #
 #   docker run --init --read-only --tmpfs /tmp:exec --cap-drop ALL --security-opt no-new-privileges \
-#     --publish 127.0.0.1:8080:8080 --publish 127.0.0.1:8083:8083 signalserve:cpu
+#     --volume journal:/var/lib/signalserve --publish 127.0.0.1:8080:8080 --publish 127.0.0.1:8083:8083 signalserve:cpu
 
 # Another patch release, a digest or a mirror can be named here.
 ARG PYTHON_IMAGE=python:3.11-slim
@@ -83,9 +83,12 @@ LABEL org.opencontainers.image.title="signalserve" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# its home is the one place it may write to, where CUDA keeps the kernels it compiles
+# Two places it may write to: its home, where CUDA keeps the kernels it compiles, and the journal's, whose owner a new
+# volume takes over from here. The variable is also how `signalserve journal` and `toggle` find it in a container.
 RUN groupadd --gid 10001 signalserve \
-    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin signalserve
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin signalserve \
+    && install --directory --owner 10001 --group 10001 /var/lib/signalserve
+ENV SIGNALSERVE_JOURNAL=/var/lib/signalserve/journal
 WORKDIR /srv/signalserve
 # predictions, TorchServe's metrics, readiness and this project's metrics; management stays on the container's loopback
 EXPOSE 8080 8082 8083

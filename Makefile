@@ -52,8 +52,8 @@ lock: ## resolve the locked requirements anew
 	    | sed -E -e '/^(signalserve |\#|$$)/d' -e 's/\+[a-z0-9.]+$$//' > $${lock##*:}.txt.new && mv $${lock##*:}.txt.new $${lock##*:}.txt || exit 1; done
 	@rm -rf $(VENV)-lock
 
-clean: ## remove the environment, the archives and what runs have left
-	@rm -rf $(VENV) var build *.egg-info model_store/*.mar model_store/archives.json
+clean: ## remove the environment, the archives and what runs have left, but never a journal (var/journal)
+	@rm -rf $(VENV) var/requests var/onnx build *.egg-info model_store/*.mar model_store/archives.json
 
 # The stamps make a second start cost nothing: they are newer than what they were installed from.
 $(VENV)/.serve-$(EXTRA): $(LOCK) pyproject.toml | $(VENV)/bin/python

@@ -18,9 +18,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,7 +39,10 @@ class LoadError(Exception):
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """A POST to measure. body: a file, for the generator's process to read.  expect: what a right answer holds."""
+    """A POST to measure. body: a file, for the generator's process to read.  expect: what a right answer holds.
+
+    as_of: seconds since the epoch of the first request's X-As-Of, which moves on by a minute with each; None: none.
+    """
 
     port: int
     path: str
@@ -45,12 +50,21 @@ class HttpRequest:
     headers: Mapping[str, str]
     host: str = "127.0.0.1"
     expect: str = '"direction"'
+    as_of: int | None = None
 
-    def payload(self) -> bytes:
+    def payloads(self) -> Iterator[bytes]:
+        """One request after the other, without end."""
         body = self.body.read_bytes()
         lines = [f"POST {self.path} HTTP/1.1", f"Host: {self.host}:{self.port}", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
-        return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+        head = "\r\n".join(lines)
+        if self.as_of is None:
+            yield from repeat(head.encode() + b"\r\n\r\n" + body)
+        else:
+            as_of = datetime.fromtimestamp(self.as_of, UTC)
+            while True:
+                yield f"{head}\r\nX-As-Of: {as_of:%Y-%m-%dT%H:%M:%SZ}\r\n\r\n".encode() + body
+                as_of += timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -130,8 +144,9 @@ class Tally:
 class Connection:
     """One keep-alive connection with at most one request in flight."""
 
-    def __init__(self, address: tuple[str, int], payload: bytes, expect: bytes) -> None:
-        self._address, self._payload, self._expect = address, payload, expect
+    def __init__(self, address: tuple[str, int], payloads: Iterator[bytes], expect: bytes) -> None:
+        """payloads: what to send, shared with the other connections."""
+        self._address, self._payloads, self._expect = address, payloads, expect
         self._received = b""
         self._began = 0.0
         self.socket = self._connect()
@@ -144,9 +159,10 @@ class Connection:
 
     def ask(self) -> None:
         self._received = b""
+        payload = next(self._payloads)
         self._began = time.perf_counter()
         with suppress(ConnectionError):  # take() sees it too, and counts it
-            self.socket.sendall(self._payload)
+            self.socket.sendall(payload)
 
     def take(self) -> tuple[float, str | None, bool] | None:
         """Read what has come: seconds, fault, whether the connection is spent; None while the answer is not whole."""
@@ -186,12 +202,12 @@ def generate(request: HttpRequest, *, connections: int, seconds: float, warm_up:
 
     Raises LoadError where the server is not there, gives no answer for STALL_S, or not one that is right.
     """
-    payload, expect = request.payload(), request.expect.encode()
+    payloads, expect = request.payloads(), request.expect.encode()
     tally = Tally()
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
         for _ in range(connections):
-            connection = stack.enter_context(Connection((request.host, request.port), payload, expect))
+            connection = stack.enter_context(Connection((request.host, request.port), payloads, expect))
             selector.register(connection.socket, selectors.EVENT_READ, connection)
         begin = time.perf_counter() + warm_up
         end = begin + seconds
@@ -235,6 +251,8 @@ def measure(request: HttpRequest, *, connections: int, seconds: float, warm_up: 
     command += ["--connections", str(connections), "--seconds", str(seconds), "--warm-up", str(warm_up)]
     for name, value in request.headers.items():
         command += ["--header", f"{name}: {value}"]
+    if request.as_of is not None:
+        command += ["--as-of", str(request.as_of)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LoadError(done.stderr.strip().splitlines()[-1])
@@ -249,12 +267,18 @@ def main() -> None:
     parser.add_argument("--body", type=Path, required=True, help="a file to send")
     parser.add_argument("--header", action="append", default=[], help="'Name: value', as often as wanted")
     parser.add_argument("--expect", default='"direction"', help="what a right answer holds (default %(default)s)")
+    parser.add_argument(
+        "--as-of",
+        type=int,
+        metavar="SECONDS",
+        help="since the epoch: X-As-Of of the first request, a minute later each",
+    )
     parser.add_argument("--connections", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--warm-up", type=float, default=0.5, help="seconds not counted (default %(default)s)")
     args = parser.parse_args()
     headers = dict(header.split(": ", 1) for header in args.header)
-    request = HttpRequest(args.port, args.path, args.body, headers, args.host, args.expect)
+    request = HttpRequest(args.port, args.path, args.body, headers, args.host, args.expect, args.as_of)
     gc.disable()  # its pauses would be the server's tail
     try:
         summary = generate(request, connections=args.connections, seconds=args.seconds, warm_up=args.warm_up)

@@ -18,7 +18,7 @@ from launch.ports import Ports
 from signalserve.errors import PortTaken
 
 ROOT = Path(__file__).resolve().parent.parent
-STOP_S = 20.0  # the launcher gives its children 5
+STOP_S = 20.0  # the launcher gives each of its two children 5
 
 
 class ProgramError(Exception):

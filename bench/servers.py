@@ -4,17 +4,23 @@ import abc
 import importlib.util
 import json
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 import psutil
 from load import HttpRequest
-from programs import ROOT, Program, free_ports
+from programs import ROOT, Program, ProgramError, free_ports
 from subject import WEIGHTS, Form, Subject
 
+from signalserve.journal import spool_of
+from signalserve.journal.reading import open_journal, waiting_bytes
+
 START_S = 180.0
+SETTLE_S = 60.0
 AGREEMENT = 1e-5  # of a probability: the contract's bound for float32
 
 
@@ -62,16 +68,22 @@ class Server(abc.ABC):
 
 
 class Signalserve(Server):
-    """The whole service as `make serve` starts it: frontend, four workers, sidecar and its golden probes."""
+    """The whole service as `make serve` starts it: frontend, four workers, watcher and its golden probes.
 
-    def __init__(self, model_store: Path, settings: Path, name: str = "signalserve") -> None:
+    journal: the folder it keeps beside its settings, None where nothing is recorded.
+    """
+
+    def __init__(self, model_store: Path, settings: Path, name: str = "signalserve", *, records: bool = True) -> None:
         self.name = name
+        self.journal = settings.parent / "journal" if records else None
         first = free_ports()
         self.ports = range(first, first + 6)
         self.url = f"http://127.0.0.1:{first}"
+        self.watcher_url = f"http://127.0.0.1:{first + 3}"
         command = [sys.executable, "-m", "signalserve.commands.main", "serve"]
         command += ["--model-store", str(model_store.resolve()), "--settings", str(settings.resolve())]
         command += ["--port", str(first), "--samples", str(settings.parent / "samples")]
+        command += ["--journal", str(self.journal or "none")]
         self.program = Program(name, command)
 
     def wait(self) -> float:
@@ -80,9 +92,20 @@ class Signalserve(Server):
 
     def is_ready(self) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{self.ports[3]}/ready", trust_env=False).status_code == 200
+            return httpx.get(f"{self.watcher_url}/ready", trust_env=False).status_code == 200
         except httpx.HTTPError:
             return False
+
+    def settle(self) -> None:
+        """Until the watcher has stored what the workers wrote. Raises ProgramError where that takes SETTLE_S."""
+        if self.journal is None:
+            return
+        deadline = time.monotonic() + SETTLE_S
+        with closing(open_journal(self.journal)) as connection:
+            while waiting := waiting_bytes(connection, spool_of(self.journal)):
+                if time.monotonic() > deadline:
+                    raise ProgramError(f"{self.name}: {waiting:,} bytes still wait\n{self.program.log_tail()}")
+                time.sleep(0.05)
 
     def request(self, form: Form) -> HttpRequest:
         sample = form.sample
@@ -95,7 +118,7 @@ class Signalserve(Server):
         if "model_service_worker" in command:  # it works in its extracted archive, whose manifest names the model
             manifest = json.loads((Path(process.cwd()) / "MAR-INF" / "MANIFEST.json").read_text())
             return f"worker of {manifest['model']['modelName']}"
-        return "sidecar" if " sidecar " in command else "launcher"
+        return "watcher" if " watcher " in command else "launcher"
 
 
 class FastApi(Server):

@@ -3,6 +3,7 @@
     signalserve serve &                       # or any running service, by --url
     python examples/bot.py --once             # ask once for each symbol
     python examples/bot.py --every 60         # generated candles, a new one each minute, until Ctrl-C
+    python examples/bot.py --exchange kraken  # its newest closed candles; needs pip install 'signalserve[exchange]'
     python examples/bot.py --symbols BTC-USD --candles bars.parquet --every 1      # replay a file, a bar a second
 
 What a bot of your own needs is `decide` and `ask`: what to do with an answer, and with each class of error.
@@ -28,7 +29,8 @@ from signalserve.client import (
     SignalError,
 )
 from signalserve.demo import demo_candles
-from signalserve.errors import DataError
+from signalserve.errors import ConfigError, DataError
+from signalserve.exchange import Exchange, market_of, open_exchange, recent_candles
 
 LEAST_BARS = 1060  # a window of 60, and 1,000 for the longest average to settle
 BARS = 1200  # what we send
@@ -54,8 +56,13 @@ def decide(prediction: Prediction, threshold: float) -> str:
     return "BUY" if prediction.direction == "UP" else "SELL"
 
 
-def ask(client: SignalClient, symbol: str, candles: Candles, threshold: float) -> str:
-    """One round for one symbol, as a line to print. Raises the errors after which no further round can go better."""
+def ask(client: SignalClient, symbol: str, candles: Candles | DataError, threshold: float) -> str:
+    """One round for one symbol, as a line to print. Raises the errors after which no further round can go better.
+
+    candles: or why there are none this time.
+    """
+    if isinstance(candles, DataError):
+        return f"hold (no candles: {candles})"
     try:
         prediction = client.predict(symbol, candles=candles)
     except (ServiceUnavailable, NoAnswer) as error:
@@ -79,6 +86,17 @@ def live(symbol: str) -> Iterator[Candles]:
         yield window(week, closed)
 
 
+def traded(exchange: Exchange, symbol: str, market: str | None) -> Iterator[Candles | DataError]:
+    """An exchange's newest closed bars whenever it is asked; each time only those that are new are fetched."""
+    known = None
+    while True:
+        try:
+            known = recent_candles(exchange, market_of(exchange, symbol, market), LEAST_BARS, known=known)
+            yield known
+        except DataError as error:  # it can't be reached, or has no whole series: the next round may go better
+            yield error
+
+
 def replay(path: Path) -> Iterator[Candles]:
     """A file's bars, one further each time. Their age makes every answer `stale_input`."""
     candles = read_candles(path)
@@ -93,9 +111,17 @@ def window(candles: Candles, end: int) -> Candles:
     return replace(candles, **{name: getattr(candles, name)[max(0, end - BARS) : end] for name in FIELDS})
 
 
+def feeds_of(args: argparse.Namespace) -> dict[str, Iterator[Candles | DataError]]:
+    """What each symbol's candles come from."""
+    if args.exchange:
+        exchange = open_exchange(args.exchange)  # one for all symbols, so that together they keep its rate limit
+        return {symbol: traded(exchange, symbol, args.market) for symbol in args.symbols}
+    return {symbol: replay(args.candles) if args.candles else live(symbol) for symbol in args.symbols}
+
+
 def loop(client: SignalClient, args: argparse.Namespace) -> None:
     """Until the candles end, Ctrl-C, or an error that stays."""
-    feeds = {symbol: replay(args.candles) if args.candles else live(symbol) for symbol in args.symbols}
+    feeds = feeds_of(args)
     next_round = time.monotonic()
     while True:
         for symbol, feed in feeds.items():
@@ -113,13 +139,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="A bot's loop against a running service.")
     parser.add_argument("--url", default="http://127.0.0.1:8080", help="of the service (default %(default)s)")
     parser.add_argument("--symbols", nargs="+", default=["BTC-USD", "ETH-USD", "SOL-USD"], metavar="SYMBOL")
-    parser.add_argument("--candles", type=Path, metavar="FILE", help="replay this file instead of generated candles")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--candles", type=Path, metavar="FILE", help="replay this file instead of generated candles")
+    source.add_argument("--exchange", metavar="NAME", help="an exchange's candles instead, such as kraken")
+    parser.add_argument("--market", metavar="BTC/USDT", help="at --exchange (default: each symbol's own, in USD)")
     parser.add_argument("--every", type=float, default=60.0, metavar="SECONDS", help="a round's length (default 60)")
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help="least confidence to act on (default 0.75)")
     parser.add_argument("--once", action="store_true", help="one round and out")
     args = parser.parse_args()
-    if args.candles and len(args.symbols) > 1:
-        parser.error("--candles holds one market's bars: name its symbol with --symbols")
+    if (args.candles or args.market) and len(args.symbols) > 1:
+        parser.error("--candles and --market are of one symbol: name it with --symbols")
+    if args.market and not args.exchange:
+        parser.error("--market is one at an exchange: name that with --exchange")
     try:
         with SignalClient(args.url) as client:
             loop(client, args)
@@ -128,7 +159,7 @@ def main() -> int:
     except RequestRefused as error:
         print(f"refused, and would be again: mend the request: {error}", file=sys.stderr)
         return 1
-    except (SignalError, DataError) as error:  # MalformedAnswer: somebody else listens there
+    except (SignalError, ConfigError, DataError) as error:  # MalformedAnswer: somebody else listens there
         print(error, file=sys.stderr)
         return 1
     return 0

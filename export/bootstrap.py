@@ -16,7 +16,6 @@ Let's Fix It: Fixed-b Asymptotics versus Small-b Asymptotics in Heteroskedastici
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import ceil, log10, sqrt
 from typing import Final
 
@@ -24,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtrit
 
-from export.dependence import autocovariances
+from signalserve.dependence import autocovariances
 from signalserve.errors import DataError
+from signalserve.intervals import Interval
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,15 +42,6 @@ IN_A_ROW: Final = 5
 AT_ONCE: Final = 20_000
 """Blocks drawn at once: few enough that 200 columns of their sums take 32 MB, enough that the loop costs nothing. It
 does not depend on the number of columns, so that each column's replicates do not depend on its company."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Where a figure lies. level: the share of such intervals that hold the truth, 0 … 1."""
-
-    low: float
-    high: float
-    level: float = 0.95
 
 
 def mean_interval(

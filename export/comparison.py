@@ -18,7 +18,6 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from export.bootstrap import Interval
 from export.contest import (
     BY_HAND,
     EARLIER_SHARES,
@@ -43,6 +42,7 @@ from signalserve.bundle import Bundle
 from signalserve.engine import Engine, Output
 from signalserve.ensemble import PoolMethod
 from signalserve.errors import DataError
+from signalserve.intervals import Interval
 from signalserve.pipeline import Calibration
 
 Floats = npt.NDArray[np.float64]

@@ -20,11 +20,12 @@ import numpy.typing as npt
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from export.bootstrap import FEWEST_BLOCKS, Interval, mean_interval
+from export.bootstrap import FEWEST_BLOCKS, mean_interval
 from export.quality import judged_on
-from export.shares import LEVEL, share_interval
+from export.shares import share_interval
 from signalserve import CLASSES
 from signalserve.errors import ConfigError
+from signalserve.intervals import LEVEL, Interval
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from export.bootstrap import FEWEST_BLOCKS, Interval, mean_interval
+from export.bootstrap import FEWEST_BLOCKS, mean_interval
 from export.forward import Progress, forward
 from export.gates import (
     FeatureScale,
@@ -33,12 +33,13 @@ from export.gates import (
 from export.quality import judged_on
 from export.scores import by_class, class_shares
 from export.series import Series
-from export.shares import LEVEL, independent
+from export.shares import independent
 from export.split import Part
 from export.unseen import unseen
 from signalserve import CLASSES
 from signalserve.bundle import Bundle, Gates, Labels, Manifest, Span
 from signalserve.errors import ConfigError, DataError
+from signalserve.intervals import LEVEL, Interval
 
 Floats = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]

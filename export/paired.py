@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from export.bootstrap import Interval, statistic_interval
+from export.bootstrap import statistic_interval
 from export.contest import BASE_RATES, BY_HAND, FULL_FIT, LIKELIEST, METHODS, UNCALIBRATED, V6, V8, WEIGHTED
 from export.dependence import effective_labels
 from export.scores import brier_scores, calibration_error, class_shares, log_losses, null_calibration_errors
 from export.selective import Threshold, at_threshold
+from signalserve.intervals import Interval
 
 Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]

@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import scipy.optimize
 
-from export.bootstrap import Interval, statistic_interval
+from export.bootstrap import statistic_interval
 from export.quality import NEUTRAL
 from export.scores import log_losses
 from export.temperature import fit_temperature
 from signalserve import CLASSES
 from signalserve.ensemble import FLOOR, PoolMethod, pool
+from signalserve.intervals import Interval
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]

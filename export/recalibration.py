@@ -18,7 +18,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from export.bootstrap import Interval
 from export.dependence import FEWEST_TO_JUDGE, effective_labels, require_count, require_labels
 from export.forward import Progress, forward
 from export.quality import fit_targets, judged_on, probabilities_of, report_of
@@ -52,6 +51,7 @@ from signalserve.bundle import Bundle, CalibrationValues, Manifest, Span
 from signalserve.bundle import Labels as Taught
 from signalserve.candles import iso
 from signalserve.errors import DataError
+from signalserve.intervals import Interval
 from signalserve.pipeline import Calibration
 
 Floats = npt.NDArray[np.float64]

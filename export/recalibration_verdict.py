@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Final
 
-from export.bootstrap import Interval
 from export.recalibration import ACTED_ON, PERFECT, AtTemperature, Evaluation, Fitted, Recalibration
 from export.report.cells import percent_text
 from export.report.model import Verdict
 from export.scores import Gain
 from export.temperature import HIGHEST, LOWEST
+from signalserve.intervals import Interval
 
 BOT: Final = ACTED_ON[0]
 """The confidence from which the bot trades."""

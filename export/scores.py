@@ -11,9 +11,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from export.bootstrap import Interval, mean_interval
-from export.shares import wilson, worth
+from export.bootstrap import mean_interval
+from export.shares import worth
 from signalserve import CLASSES
+from signalserve.intervals import Interval, wilson
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]

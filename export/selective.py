@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from export.bootstrap import Interval
-from export.shares import wilson, worth
+from export.shares import worth
+from signalserve.intervals import Interval, wilson
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

@@ -4,20 +4,16 @@ Hits and classes of neighbours depend on each other beyond the bars that their l
 while and wrong for a while. How far that reaches is no fixed number of lags, so the block bootstrap estimates it.
 """
 
-from math import ceil, sqrt
-from typing import Final
+from math import ceil
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
-from export.bootstrap import FEWEST_BLOCKS, Interval, block_length, widening
+from export.bootstrap import FEWEST_BLOCKS, block_length, widening
+from signalserve.intervals import LEVEL, Interval, wilson
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-
-LEVEL: Final = 0.95
-"""Of an interval, where nobody asks for another."""
 
 
 def share_interval(flags: Flags, among: Flags, block: int, *, level: float = LEVEL) -> Interval | None:
@@ -56,20 +52,6 @@ def worth(flags: Flags, among: Flags, block: int, *, level: float = LEVEL) -> fl
     """As `independent`, of at least one prediction: where they are too few for that, every `block` count as one."""
     found = independent(flags, among, block, level=level)
     return max(1.0, int(among.sum()) / block) if found is None else found
-
-
-def wilson(share: float, n: float, level: float = LEVEL) -> Interval:
-    """The score interval of a share, inside 0 … 1.
-
-    share: of successes, 0 … 1.  n: trials, > 0, any number: effective ones are not whole.  Else ValueError.
-    Source: Wilson 1927, Probable Inference, the Law of Succession, and Statistical Inference.
-    """
-    if not 0 <= share <= 1 or not n > 0:
-        raise ValueError(f"expected a share of 0 … 1 and n > 0, got {share} and {n}")
-    z = float(ndtri((1 + level) / 2))
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return Interval(max(0.0, centre - half), min(1.0, centre + half), level)
 
 
 def _bootstrap_variance(values: Floats, block: int) -> float:

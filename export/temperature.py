@@ -16,8 +16,9 @@ import scipy.optimize
 import torch
 from scipy.special import log_softmax, softmax
 
-from export.bootstrap import Interval, block_length, resample_means, widening
+from export.bootstrap import block_length, resample_means, widening
 from signalserve.errors import DataError
+from signalserve.intervals import Interval
 from signalserve.pipeline import clamp_logits, temper
 
 Floats = npt.NDArray[np.float64]

@@ -1,1 +1,1 @@
-"""Starting, supervising and stopping the service: TorchServe, and the sidecar beside it."""
+"""Starting, supervising and stopping the service: TorchServe, and the watcher beside it."""

@@ -1,6 +1,6 @@
 """`signalserve serve`: start the service in the foreground, and stop all of it with Ctrl-C.
 
-Builds the archives where bundles have changed, starts TorchServe and the sidecar, waits until every model has answered
+Builds the archives where bundles have changed, starts TorchServe and the watcher, waits until every model has answered
 its golden window, and prints a curl for each way to ask.
 """
 
@@ -25,8 +25,24 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="inference; the five after it are taken too (default $PORT or 8080)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="IPv4 address to listen on (default %(default)s)")
+    parser.add_argument(
+        "--journal",
+        metavar="DIR",
+        help="where every prediction is kept (default $SIGNALSERVE_JOURNAL or var/journal/$PORT), or none: nowhere",
+    )
+    parser.add_argument("--keep-days", type=_positive, default=400.0, help="of predictions (default %(default)s)")
+    parser.add_argument(
+        "--keep-gb", type=_positive, default=4.0, help="of the journal's database (default %(default)s)"
+    )
     parser.add_argument("--samples", type=Path, default=Path("var/requests"), help="where to write the sample requests")
     parser.set_defaults(run=run)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
 
 
 def run(args: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ class Ports:
         return self.inference + 2
 
     @property
-    def sidecar(self) -> int:
+    def watcher(self) -> int:
         return self.inference + 3
 
     @property
@@ -61,7 +61,7 @@ class Ports:
 
     def require_free(self) -> None:
         """Raises PortTaken that names the first port somebody else listens on."""
-        addresses = [(self.host, port) for port in (self.inference, self.metrics, self.sidecar)]
+        addresses = [(self.host, port) for port in (self.inference, self.metrics, self.watcher)]
         addresses += [("127.0.0.1", port) for port in (self.management, self.grpc_inference, self.grpc_management)]
         for host, port in sorted(addresses, key=lambda address: address[1]):
             with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""The service in the foreground: TorchServe and the sidecar, ready when their golden windows were answered rightly."""
+"""The service in the foreground: TorchServe and the watcher, ready when their golden windows were answered rightly."""
 
 import argparse
 import os
@@ -12,13 +12,13 @@ from pathlib import Path
 import httpx
 
 from export.archives import build_from, load_in_force
-from launch import torchserve
+from launch import journal, torchserve
 from launch.ports import Ports, parse_port
 from launch.samples import write_samples
 from launch.supervisor import Child, Died, Stopped, Supervisor
 from signalserve.bundle import Bundle, Manifest
 from signalserve.engine import check_device
-from signalserve.environment import LAST_GOOD, LOAD_FAILED, METRICS_VARIABLE
+from signalserve.environment import LAST_GOOD, LOAD_FAILED, METRICS_VARIABLE, PROBE_HEADER
 from signalserve.models import check_gates, check_settings, gate_words, symbol_words
 from signalserve.settings import load_settings, read_text
 from signalserve.skill import skill_words
@@ -54,10 +54,13 @@ def _serve(args: argparse.Namespace, folder: Path, supervisor: Supervisor, start
     ports = Ports(parse_port(args.port), args.host)
     ports.require_free()
     check_device(args.device)
+    kept_in = journal.prepare(args.journal, {**os.environ, "PORT": str(ports.inference)}, say)
     manifests = _prepare(args)
     keep_text(folder / LAST_GOOD, read_text(args.settings))
     secret = secrets.token_hex(16)
-    environment = torchserve.environment(folder, args, secret, os.environ)
+    environment = torchserve.environment(
+        folder, args, secret, os.environ, journal=kept_in, watcher_url=ports.reach(ports.watcher)
+    )
     Path(environment[METRICS_VARIABLE]).mkdir()
     properties = torchserve.read_properties(args.config) | ports.properties()
     torchserve.write_properties(folder / "config.properties", properties)
@@ -65,13 +68,13 @@ def _serve(args: argparse.Namespace, folder: Path, supervisor: Supervisor, start
         folder, folder / "config.properties", args.model_store.resolve(), properties.get("vmargs", "")
     )
     supervisor.start(Child("TorchServe", frontend, environment))
-    supervisor.start(Child("the sidecar", _sidecar(args, ports), environment, restart=True))
+    supervisor.start(Child("the watcher", _watcher(args, ports), environment, restart=True))
     _wait_until_ready(ports, supervisor, folder / LOAD_FAILED)
     say(
         "signalserve answers correctly on every endpoint and symbol, "
         f"{time.monotonic() - started:.1f} s after its start\n"
     )
-    _show(args, ports, manifests, folder)
+    _show(args, ports, manifests, folder, kept_in, secret)
     while True:
         supervisor.pause(0.5)
 
@@ -90,19 +93,20 @@ def _prepare(args: argparse.Namespace) -> list[Manifest]:
     return [bundle.manifest for bundle in bundles]
 
 
-def _sidecar(args: argparse.Namespace, ports: Ports) -> list[str]:
+def _watcher(args: argparse.Namespace, ports: Ports) -> list[str]:
     return [
-        *(sys.executable, "-m", "signalserve.commands.main", "sidecar"),
-        *("--host", ports.host, "--port", str(ports.sidecar)),
+        *(sys.executable, "-m", "signalserve.commands.main", "watcher"),
+        *("--host", ports.host, "--port", str(ports.watcher)),
         *("--inference-url", ports.reach(ports.inference), "--model-store", str(args.model_store)),
+        *("--keep-days", str(args.keep_days), "--keep-gb", str(args.keep_gb)),
     ]
 
 
 def _wait_until_ready(ports: Ports, supervisor: Supervisor, load_failed: Path) -> None:
     """Raises Died with a worker's reason why it can't load, or with what is not ready after READY_TIMEOUT_S."""
     deadline = time.monotonic() + READY_TIMEOUT_S
-    waiting_for = "the sidecar did not answer"
-    with httpx.Client(base_url=ports.reach(ports.sidecar), timeout=1.0, trust_env=False) as client:
+    waiting_for = "the watcher did not answer"
+    with httpx.Client(base_url=ports.reach(ports.watcher), timeout=1.0, trust_env=False) as client:
         while time.monotonic() < deadline:
             supervisor.pause(0.05)
             if load_failed.exists():
@@ -117,21 +121,32 @@ def _wait_until_ready(ports: Ports, supervisor: Supervisor, load_failed: Path) -
     raise Died(f"not ready after {READY_TIMEOUT_S:.0f} s: {waiting_for}")
 
 
-def _show(args: argparse.Namespace, ports: Ports, manifests: list[Manifest], folder: Path) -> None:
+def _show(
+    args: argparse.Namespace,
+    ports: Ports,
+    manifests: list[Manifest],
+    folder: Path,
+    kept_in: Path | None,
+    secret: str,
+) -> None:
     """Where it listens, one curl for each way to ask with the answer it just got, and what the models are worth."""
     url = ports.reach(ports.inference)
-    sidecar, own = ports.reach(ports.sidecar), ports.reach(ports.metrics)
+    watcher, own = ports.reach(ports.watcher), ports.reach(ports.metrics)
     say(f"  predictions  {url}/predictions/v6_fixed   …/v8   …/ensemble")
-    say(f"  readiness    {sidecar}/ready")
-    say(f"  metrics      {sidecar}/metrics   TorchServe's own: {own}/metrics\n")
+    say(f"  readiness    {watcher}/ready")
+    say(f"  metrics      {watcher}/metrics   TorchServe's own: {own}/metrics")
+    kept = f"signalserve journal tail --journal {kept_in}" if kept_in else "none: nothing is recorded"
+    say(f"  journal      {kept}\n")
     try:
         samples = write_samples(args.samples, manifests[0])
     except OSError:  # a read-only image
         samples = write_samples(folder / "requests", manifests[0])
     with httpx.Client(timeout=10.0, trust_env=False) as client:
         for sample in samples:
+            # as a probe: generated prices have no place in the journal of a market
+            headers = {**sample.headers, PROBE_HEADER: secret}
             response = client.post(
-                f"{url}/predictions/{sample.endpoint}", content=sample.path.read_bytes(), headers=dict(sample.headers)
+                f"{url}/predictions/{sample.endpoint}", content=sample.path.read_bytes(), headers=headers
             )
             say(f"{sample.title}\n  {sample.curl(url)}\n  {_short(response)}\n")
     say("What the models are worth, on bars they had not seen:")

@@ -12,7 +12,7 @@ from types import FrameType
 
 from signalserve.errors import SignalserveError
 
-PATIENCE_S = 5.0  # how long a process may take to end by itself
+PATIENCE_S = 5.0  # how long each process may take to end by itself
 
 
 class Stopped(SignalserveError):
@@ -43,16 +43,14 @@ class Child:
     def returncode(self) -> int | None:
         return self.process.poll() if self.process else None
 
-    def ask_to_stop(self) -> None:
-        if self.process and self.process.poll() is None:
-            self.process.terminate()
-
-    def end(self, deadline: float) -> None:
-        """Wait until the deadline, then end the whole session, whatever is left in it."""
+    def end(self) -> None:
+        """Ask, wait as long as patience lasts, then end the whole session, whatever is left in it."""
         if self.process is None:
             return
+        if self.process.poll() is None:
+            self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(max(0.0, deadline - time.monotonic()))
+            self.process.wait(PATIENCE_S)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -61,7 +59,8 @@ class Child:
 class Supervisor:
     """Keeps children running until a signal comes or one dies that must not.
 
-    Used as a context manager: leaving it stops them all, whatever happened inside.
+    Used as a context manager: leaving it stops them all, whatever happened inside, in the order they were started and
+    each when the one before has ended: what reads another's files sees the last of them.
     """
 
     def __init__(self, report: Callable[[str], None]) -> None:
@@ -79,10 +78,7 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave anything behind
         for child in self._children:
-            child.ask_to_stop()
-        deadline = time.monotonic() + PATIENCE_S
-        for child in self._children:
-            child.end(deadline)
+            child.end()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signal = signal.Signals(number).name

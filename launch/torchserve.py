@@ -9,11 +9,13 @@ from pathlib import Path
 from signalserve.environment import (
     DEVICE_VARIABLE,
     ENGINE_VARIABLE,
+    JOURNAL_VARIABLE,
     METRICS_VARIABLE,
     PROBE_VARIABLE,
     RUN_VARIABLE,
     SETTINGS_VARIABLE,
     TELEMETRY_VARIABLE,
+    WATCHER_VARIABLE,
 )
 from signalserve.errors import ConfigError
 
@@ -74,11 +76,23 @@ def command(run_folder: Path, properties_file: Path, model_store: Path, vmargs: 
 
 
 def environment(
-    run_folder: Path, args: argparse.Namespace, probe_secret: str, inherited: Mapping[str, str]
+    run_folder: Path,
+    args: argparse.Namespace,
+    probe_secret: str,
+    inherited: Mapping[str, str],
+    *,
+    journal: Path | None,
+    watcher_url: str,
 ) -> dict[str, str]:
-    """What the frontend and its workers see. The pid file and the worker sockets go into the run folder."""
+    """What the frontend, its workers and the watcher see. The pid file and the worker sockets go into the run folder.
+
+    journal: an absolute path, None where nothing is recorded.
+    """
+    inherited = {name: value for name, value in inherited.items() if name != JOURNAL_VARIABLE}
+    recorded = {JOURNAL_VARIABLE: str(journal)} if journal else {}
     return {
         **inherited,
+        **recorded,
         "TMPDIR": str(run_folder),
         "LOG_LOCATION": str(run_folder),
         "METRICS_LOCATION": str(run_folder),
@@ -88,6 +102,7 @@ def environment(
         SETTINGS_VARIABLE: str(args.settings.resolve()),
         RUN_VARIABLE: str(run_folder),
         PROBE_VARIABLE: probe_secret,
+        WATCHER_VARIABLE: watcher_url,
         ENGINE_VARIABLE: args.engine,
         DEVICE_VARIABLE: args.device,
     }

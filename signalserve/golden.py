@@ -38,7 +38,7 @@ def golden_mismatch(manifest: Manifest, raw_logits: npt.ArrayLike, probabilities
 
 def golden_answer(model: object, scaler: ScalerValues, window: int) -> Golden:
     """The answer that a manifest keeps. model: a CalibratedModel in float64."""
-    import torch  # only where bundles are written: the sidecar reads manifests without torch
+    import torch  # only where bundles are written: the watcher reads manifests without torch
 
     from signalserve.pipeline import CalibratedModel
 

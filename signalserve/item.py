@@ -21,8 +21,8 @@ Floats = npt.NDArray[np.float64]
 class Item:
     """asked: who should answer.  decision: who does, another where a model is out.
 
-    scale_signs: what the window's scale says of each model, as names of invariants.  input_off: the window is off scale
-    for every model, so that it says nothing about any of them.  unusable: the models that must not answer this window,
+    scale_signs: what the window's scale says of each model, as names of invariants.  input_off: the window is what
+    is wrong, and says nothing about any model.  unusable: the models that must not answer this window,
     with the reason.  gave_nothing: a model that ran gave NaN or infinity.  answers: of the models that ran.
     warnings: of the prediction; warnings_of: those that hold only if that model answers.  recorded: the arms that stand
     in the journal already.

@@ -7,7 +7,7 @@ the bundle that broke the rule: another version of the model starts with none.
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -32,7 +32,7 @@ class Latch:
 
     @property
     def file_name(self) -> str:
-        return f"{self.endpoint}.{self.symbol}.{self.generation}.{self.sha256[:12]}.json"
+        return _name(self.endpoint, self.symbol, self.generation, self.sha256)
 
 
 class Latches:
@@ -43,12 +43,12 @@ class Latches:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._stamp = -1
-        self._latches: Mapping[tuple[str, str, str, str], Latch] = {}
+        self._latches: Mapping[str, Latch] = {}
 
     def get(self, endpoint: str, symbol: str, generation: str, sha256: str) -> Latch | None:
         """The latch of a model, None where it may answer."""
         self._look()
-        return self._latches.get((endpoint, symbol, generation, sha256))
+        return self._latches.get(_name(endpoint, symbol, generation, sha256))
 
     def trip(self, latch: Latch) -> bool:
         """Take a model out; True in the one process that was first to. Raises OSError where the disk refuses."""
@@ -67,9 +67,7 @@ class Latches:
     def _look(self) -> None:
         stamp = self._folder.stat().st_mtime_ns
         if stamp != self._stamp or time.time_ns() - stamp < SETTLED_S * 1e9:
-            self._latches = {
-                (one.endpoint, one.symbol, one.generation, one.sha256): one for one in read_latches(self._folder)
-            }
+            self._latches = {latch.file_name: latch for latch in read_latches(self._folder)}
             self._stamp = stamp
 
 
@@ -82,7 +80,22 @@ def read_latches(folder: Path) -> list[Latch]:
             found.append(Latch(**{**content, "rules": tuple(content["rules"])}))
         except FileNotFoundError:  # cleared meanwhile
             continue
+        except (ValueError, TypeError, KeyError):
+            found.extend(_by_name(path))
     return sorted(found, key=lambda latch: latch.at_ms)
+
+
+def _by_name(path: Path) -> Iterator[Latch]:
+    """What the name of a damaged file still says: a model that is out stays so. Nothing for a file that is no latch."""
+    parts = path.stem.split(".")
+    if len(parts) == 4:
+        endpoint, symbol, generation, sha256 = parts
+        changed_ms = int(path.stat().st_mtime * 1000)
+        yield Latch(endpoint, symbol, generation, sha256, ("latch file damaged",), changed_ms, None)
+
+
+def _name(endpoint: str, symbol: str, generation: str, sha256: str) -> str:
+    return f"{endpoint}.{symbol}.{generation}.{sha256[:12]}.json"
 
 
 def clear(folder: Path, latch: Latch) -> bool:

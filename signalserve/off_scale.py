@@ -34,11 +34,13 @@ OVERFLOW_BEYOND = 1e30
 class Verdict:
     """off_scale: answer, but warn.  by_many: more than a third of the columns are, which breaks an invariant.
 
-    no_market: what is wrong with input that no market could give, else None.
+    spike: no more than that, but a value where no market ever was: the input's doing, since a scaler that is wrong moves
+    whole columns.  no_market: what is wrong with input that no market could give, else None.
     """
 
     off_scale: bool
     by_many: bool
+    spike: bool
     no_market: str | None
 
 
@@ -54,13 +56,14 @@ class ScaleCheck:
         deviations = np.abs(values - self._mean) / self._scale  # (window, features), in standard deviations
         largest = float(deviations.max())
         if largest > OVERFLOW_BEYOND:
-            return Verdict(True, True, f"a value {largest:.0e} standard deviations from its mean")
+            return Verdict(True, True, False, f"a value {largest:.0e} standard deviations from its mean")
         off_scale = 0.0 if largest <= WARN_BEYOND else _share_beyond(deviations, WARN_BEYOND)
         if off_scale <= MANY_COLUMNS:
-            return Verdict(off_scale > WARN_COLUMNS, False, None)
+            spike = largest > REFUSE_BEYOND
+            return Verdict(off_scale > WARN_COLUMNS or spike, False, spike, None)
         share = _share_beyond(deviations, REFUSE_BEYOND)
         fault = f"{share:.0%} of the columns beyond {REFUSE_BEYOND:.0f} standard deviations"
-        return Verdict(True, True, fault if share > MANY_COLUMNS else None)
+        return Verdict(True, True, False, fault if share > MANY_COLUMNS else None)
 
 
 def _share_beyond(deviations: npt.NDArray[np.float64], bound: float) -> float:

@@ -6,14 +6,13 @@ works.
 
 import logging
 import os
+import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
-
-import numpy as np
 
 from signalserve.bundle import Manifest
+from signalserve.feeds import Feeds
 from signalserve.journal import spool_of
 from signalserve.journal.lines import BundleLine, ClosesLine, ConfigLine, EventLine, Line, PredictionLine
 from signalserve.journal.spool import SpoolWriter
@@ -22,9 +21,6 @@ from signalserve.metrics import Metrics
 from signalserve.models import Model, Models
 from signalserve.request import Window
 from signalserve.watched import WatchedSettings
-
-MOST_CLOSES: Final = 1500
-"""Of one request: a bot that was silent for a day still brings the outcomes of the predictions before it."""
 
 
 class Recorder:
@@ -37,7 +33,7 @@ class Recorder:
         self._bundles = [_bundle_line(model) for by in models.values() for model in by.values()]
         self._settings = settings
         self._metrics = metrics
-        self._told: dict[str, tuple[int, int]] = {}  # symbol -> closing times of the first and the last close told
+        self._feeds = Feeds(f"{endpoint}-{os.getpid()}-{secrets.token_hex(4)}")
         self._lost = False
         self._spool = SpoolWriter(spool_of(journal), f"{endpoint}-{os.getpid()}", header=lambda: self._bundles)
 
@@ -63,21 +59,7 @@ class Recorder:
 
     def closes(self, window: Window, interval_ms: int) -> list[ClosesLine]:
         """The closing prices that a window brings and this worker has not told yet."""
-        if window.as_of_ms is None or window.close is None:
-            return []
-        prices = window.closes[-MOST_CLOSES:] if window.closes is not None else np.array([window.close])
-        last = window.as_of_ms
-        first = last - (len(prices) - 1) * interval_ms
-        known = self._told.get(window.symbol)
-        if known is None or first > known[1] or last < known[0]:  # nothing in common: a gap, or another time
-            self._told[window.symbol] = (first, last)
-        else:
-            self._told[window.symbol] = (min(first, known[0]), max(last, known[1]))
-            if last <= known[1] and first >= known[0]:
-                return []
-            if first >= known[0]:  # the usual case: one more bar than before
-                prices = prices[-((last - known[1]) // interval_ms) :]
-        return [ClosesLine(window.symbol, interval_ms, last, prices.tolist())]
+        return self._feeds.news(window, interval_ms)
 
     def _config_line(self) -> ConfigLine:
         force = self._settings.in_force

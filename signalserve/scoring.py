@@ -71,7 +71,8 @@ class Scorer:
         columns = {tuple(model.bundle.manifest.columns) for model in self._models[symbol].values()}
         comparable = len(self._models[symbol]) > 1 and len(columns) == 1
         all_of = {g: verdicts.get(g) or self._scale_of(item, g) for g in self._models[symbol]} if comparable else {}
-        item.input_off = bool(all_of) and all(verdict.by_many for verdict in all_of.values())
+        everywhere = bool(all_of) and all(verdict.by_many for verdict in all_of.values())
+        item.input_off = everywhere or any(verdict.spike for verdict in verdicts.values())
         on_scale = [generation for generation, verdict in all_of.items() if not verdict.off_scale]
         for generation, verdict in verdicts.items():
             if verdict.by_many:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import uuid_utils
 
 from signalserve.candles import iso
-from signalserve.environment import LAST_GOOD
+from signalserve.environment import LAST_GOOD, PROBE_HEADER
 from signalserve.errors import (
     BadCandles,
     BadField,
@@ -51,7 +51,6 @@ from signalserve.watcher_link import WatcherLink
 Endpoint = Literal["v6_fixed", "v8", "ensemble"]
 ENDPOINTS: tuple[Endpoint, ...] = ("v6_fixed", "v8", "ensemble")
 
-PROBE_HEADER = "x-signalserve-probe"
 STALE_INTERVALS = 3
 CLOCK_SKEW_MS = 5_000  # an exchange's clock, or a bot's, may be a little ahead of ours
 

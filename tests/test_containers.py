@@ -22,6 +22,7 @@ import yaml
 
 from launch import command, supervisor
 from launch.ports import Ports, parse_port
+from signalserve.journal import default_folder
 
 REPO = Path(__file__).resolve().parent.parent
 TARGETS = ("cpu", "gpu")
@@ -84,6 +85,12 @@ def in_force(target: str, name: str) -> str:
         if values:
             return values[-1]
     return ""
+
+
+def image_environment(target: str) -> dict[str, str]:
+    stages = reversed(lineage(target))
+    lines = [step.value for stage in stages for step in dockerfile() if (step.stage, step.name) == (stage, "ENV")]
+    return dict(word.split("=", 1) for line in lines for word in shlex.split(line))
 
 
 def copied_from_the_repo() -> list[str]:
@@ -152,7 +159,7 @@ def test_services_can_run_side_by_side() -> None:
 
 def test_only_predictions_metrics_and_readiness_are_published() -> None:
     ours = {container_port for name in OURS for container_port in _container_ports(services()[name])}
-    assert ours == {PORTS.inference, PORTS.metrics, PORTS.sidecar}
+    assert ours == {PORTS.inference, PORTS.metrics, PORTS.watcher}
 
 
 def _container_ports(service: Mapping[str, Any]) -> list[int]:
@@ -167,6 +174,18 @@ def test_no_image_is_whatever_happens_to_be_the_latest() -> None:
         assert tag and not tag.startswith("latest"), image
 
 
+def journal_of(name: str) -> Path:
+    """Where a service of the compose file keeps its journal."""
+    service = services()[name]
+    environment = image_environment(service["build"]["target"]) | service.get("environment", {})
+    assert parse_serve(service["command"]).journal is None  # an option would hide it from `signalserve journal`
+    return default_folder(environment)
+
+
+def test_services_side_by_side_write_a_journal_each() -> None:
+    assert len({journal_of(name) for name in OURS}) == len(OURS)
+
+
 @pytest.mark.parametrize("name", OURS)
 class TestOurService:
     def test_has_no_root_and_no_privilege(self, name: str) -> None:
@@ -176,10 +195,11 @@ class TestOurService:
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert not service.keys() & {"privileged", "cap_add", "devices", "pid", "ipc", "network_mode"}
 
-    def test_writes_to_nothing_but_a_bounded_tmp(self, name: str) -> None:
+    def test_writes_to_nothing_but_a_bounded_tmp_and_its_journal(self, name: str) -> None:
         service = services()[name]
         assert service["read_only"] is True
-        assert all(volume["read_only"] for volume in service["volumes"])
+        writable = [volume for volume in service["volumes"] if not volume.get("read_only")]
+        assert writable == [{"type": "volume", "source": "journal", "target": "/var/lib/signalserve"}]
         [tmpfs] = service["tmpfs"]
         assert tmpfs.startswith("/tmp:") and "size=" in tmpfs
 
@@ -193,11 +213,16 @@ class TestOurService:
         assert not any(store.is_relative_to(target) or target.is_relative_to(store) for target in targets)
 
     def test_sees_a_toggles_file_that_was_replaced_by_another(self, name: str) -> None:
-        [volume] = services()[name]["volumes"]
+        [volume] = [one for one in services()[name]["volumes"] if one["type"] == "bind"]
         settings = parse_serve(services()[name]["command"]).settings
         assert settings.parent == Path(volume["target"])  # a mounted file would stay the old one
         default = re.fullmatch(r"\$\{\w+:-(.+)\}", volume["source"])[1]
         assert (REPO / default / settings.name).is_file()
+
+    def test_keeps_its_journal_in_a_volume_that_outlives_the_container(self, name: str) -> None:
+        [volume] = [one for one in services()[name]["volumes"] if one["type"] == "volume"]
+        assert volume["source"] in compose()["volumes"]
+        assert journal_of(name).parent == Path(volume["target"])
 
     def test_asks_ready_as_its_image_does(self, name: str) -> None:
         service = services()[name]
@@ -210,7 +235,7 @@ class TestOurService:
 
     def test_has_time_to_stop_and_bounds(self, name: str) -> None:
         service = services()[name]
-        assert int(service["stop_grace_period"].removesuffix("s")) > 2 * supervisor.PATIENCE_S
+        assert int(service["stop_grace_period"].removesuffix("s")) > 2 * supervisor.PATIENCE_S  # two children
         assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory", "pids"}
         assert service["logging"]["options"].keys() == {"max-size", "max-file"}
 
@@ -266,9 +291,14 @@ class TestTarget:
         found = re.findall(r"^onnxruntime[\w-]*(?===)", (REPO / lock).read_text(), re.MULTILINE)
         assert found == [{"cpu": "onnxruntime", "gpu": "onnxruntime-gpu"}[target]]
 
+    def test_owns_the_folder_whose_volume_takes_over_its_owner(self, target: str) -> None:
+        assert default_folder(image_environment(target)) == Path("/var/lib/signalserve/journal")
+        made = [step.value for step in dockerfile() if step.stage in lineage(target) and "install --dir" in step.value]
+        assert len(made) == 1 and made[0].endswith("--owner 10001 --group 10001 /var/lib/signalserve")
+
     def test_exposes_what_the_compose_file_publishes(self, target: str) -> None:
         exposed = {int(port) for port in in_force(target, "EXPOSE").split()}
-        assert exposed == {PORTS.inference, PORTS.metrics, PORTS.sidecar}
+        assert exposed == {PORTS.inference, PORTS.metrics, PORTS.watcher}
 
 
 def test_an_index_named_at_build_time_stays_out_of_the_images() -> None:
@@ -338,8 +368,8 @@ def answering(status: int) -> Iterator[tuple[int, list[str]]]:
 
 def run_health_check(port: int) -> int:
     program, *arguments = health_check("cpu")
-    assert program == "python" and str(PORTS.sidecar) in arguments[-1]
-    arguments[-1] = arguments[-1].replace(str(PORTS.sidecar), str(port))
+    assert program == "python" and str(PORTS.watcher) in arguments[-1]
+    arguments[-1] = arguments[-1].replace(str(PORTS.watcher), str(port))
     environment = {"http_proxy": "http://192.0.2.1:9"}  # a proxy must not be asked about loopback
     return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, timeout=20).returncode
 

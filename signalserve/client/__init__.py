@@ -53,8 +53,8 @@ from signalserve.client.errors import (
     WorkerDied,
 )
 from signalserve.client.explanations import explain
-from signalserve.client.requests import Instance
-from signalserve.client.results import DIRECTIONS, Direction, ModelAnswer, Pool, Prediction, Readiness
+from signalserve.client.requests import Instance, Outcome
+from signalserve.client.results import DIRECTIONS, Direction, ModelAnswer, OutcomeTally, Pool, Prediction, Readiness
 from signalserve.client.retries import Retries
 from signalserve.client.sync import SignalClient
 
@@ -89,6 +89,8 @@ __all__ = [
     "NotAuthorised",
     "NotFinite",
     "NotReady",
+    "Outcome",
+    "OutcomeTally",
     "Pool",
     "Prediction",
     "PredictionFailed",

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from signalserve.client import requests
 from signalserve.client.connection import KEEPALIVE, READY_URL, TIMEOUT, Connection
-from signalserve.client.exchange import Exchange, Outcome
-from signalserve.client.requests import Call, Endpoint, Features, Instance, Rows
+from signalserve.client.exchange import Attempt, Exchange
+from signalserve.client.requests import Call, Endpoint, Features, Instance, Outcome, Rows
 from signalserve.client.responses import Answer
-from signalserve.client.results import Prediction, Readiness
+from signalserve.client.results import NOTHING_TOLD, OutcomeTally, Prediction, Readiness
 from signalserve.client.retries import Retries
 
 T = TypeVar("T")
@@ -80,12 +80,16 @@ class AsyncSignalClient:
         """Ask for many windows (N, 60, F) of one symbol by the fast path; see SignalClient.predict_windows."""
         return await self.send(requests.windows(symbol, windows, endpoint, request_id, variant))
 
+    async def outcomes(self, outcomes: Sequence[Outcome]) -> OutcomeTally:
+        """Tell what became of earlier predictions, in as many requests as it takes; see SignalClient.outcomes."""
+        return sum([await self.send(call) for call in requests.outcomes(outcomes)], NOTHING_TOLD)
+
     async def ping(self) -> bool:
         """Whether TorchServe is up, models or not; asks once."""
         return await self.send(requests.ping())
 
     async def ready(self, url: str = READY_URL) -> Readiness:
-        """Whether every endpoint and symbol answers correctly now; asks the sidecar at url once."""
+        """Whether every endpoint and symbol answers correctly now; asks the watcher at url once."""
         return await self.send(requests.ready(url))
 
     async def send(self, call: Call[T]) -> T:
@@ -95,7 +99,7 @@ class AsyncSignalClient:
             await self._sleep(exchange.wait_s)
         return exchange.result
 
-    async def _attempt(self, call: Call[T], timeout: httpx.Timeout) -> Outcome:
+    async def _attempt(self, call: Call[T], timeout: httpx.Timeout) -> Attempt:
         try:
             response = await self._http.send(self._connection.request(call, timeout))
         except httpx.RequestError as error:

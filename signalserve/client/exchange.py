@@ -19,7 +19,7 @@ from signalserve.client.retries import Retries
 
 T = TypeVar("T")
 
-Outcome = Answer | httpx.RequestError
+Attempt = Answer | httpx.RequestError
 """What an attempt came to: an HTTP answer of any status, or why there is none."""
 
 
@@ -64,14 +64,14 @@ class Exchange(Generic[T]):
         limits = self._policy.timeout.as_dict()
         return httpx.Timeout(**{phase: left_s if s is None else min(s, left_s) for phase, s in limits.items()})
 
-    def take(self, outcome: Outcome) -> bool:
+    def take(self, attempt: Attempt) -> bool:
         """Take in what an attempt came to: True where `result` is there, False where to wait `wait_s` and try again.
 
         Raises a SignalError where trying again would not help, or there is no attempt or no time left for it.
         """
         self.attempts += 1
         try:
-            self.result = self._call.read(_answer(outcome))
+            self.result = self._call.read(_answer(attempt))
             return True
         except SignalError as error:
             error.request_id = self._call.request_id
@@ -93,10 +93,10 @@ class Exchange(Generic[T]):
         return None if self._deadline is None else self._deadline - self._policy.clock()
 
 
-def _answer(outcome: Outcome) -> Answer:
-    if isinstance(outcome, Answer):
-        return outcome
-    raise _failure(outcome) from outcome
+def _answer(attempt: Attempt) -> Answer:
+    if isinstance(attempt, Answer):
+        return attempt
+    raise _failure(attempt) from attempt
 
 
 def _failure(error: httpx.RequestError) -> SignalError:

@@ -5,11 +5,11 @@ from typing import Final
 EXPLANATIONS: Final = {
     "clamped": "a raw logit lay beyond the clamp and was cut: the network is surer than it ever should be",
     "clamp_tie": "two classes lie at the clamp, so which one is largest is arbitrary: do not trade on the direction",
-    "features_off_scale": "more than a third of the columns lie beyond 10 standard deviations of the training data",
+    "features_off_scale": "more than a sixth of the columns lie beyond 10 standard deviations, or one value where no market ever was",
     "stale_input": "the last bar closed more than three bars ago: this is about the past",
     "uncalibrated_weights": "the pool's temperature was fitted for other weights: the confidence is not calibrated",
     "failed_gates": "a model that did not pass its quality gates answered",
-    "degraded": "another model answered than the one that should have",
+    "degraded": "another model answered than the one that should have, which broke a rule and is out",
 }
 
 _INVARIANT: Final = "invariant_"
@@ -19,6 +19,7 @@ _INVARIANTS: Final = {
     "clamp_tie": "ties at the clamp",
     "saturated": "a confidence of 0.99 and more, every time",
     "off_scale": "features off scale",
+    "scaler_off": "features off scale for it, and for no other model of the symbol: its scaler is not theirs",
 }
 
 

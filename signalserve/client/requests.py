@@ -6,9 +6,10 @@ something comes with it that only JSON can hold.
 
 import io
 import json
+import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, Literal, TypeVar
 
@@ -17,8 +18,16 @@ import numpy.typing as npt
 
 from signalserve.candles import Candles, last, to_rows
 from signalserve.client.errors import InvalidInput
-from signalserve.client.responses import Answer, read_ping, read_prediction, read_predictions, read_readiness, success
-from signalserve.client.results import Prediction, Readiness
+from signalserve.client.responses import (
+    Answer,
+    read_ping,
+    read_prediction,
+    read_predictions,
+    read_readiness,
+    read_tally,
+    success,
+)
+from signalserve.client.results import DIRECTIONS, OutcomeTally, Prediction, Readiness
 
 T = TypeVar("T")
 
@@ -30,6 +39,8 @@ Features = Mapping[str, Sequence[float] | npt.NDArray[Any]] | npt.NDArray[Any]
 
 SENT_CANDLES: Final = 3000
 """The service reads no more: what came before them is 2e-13 of its longest average, under the last bit of float32."""
+TOLD_AT_ONCE: Final = 1000
+"""Outcomes in one request, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +62,37 @@ class Instance:
     close: float | None = None
     variant: str | None = None
     weights: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one prediction, or of all of a symbol's at one moment; an InvalidInput for what can't be told.
+
+    Either prediction_id, or symbol and as_of (aware: closing time of the window's last bar).
+    Either direction ("DOWN", "NEUTRAL", "UP"), or close: the price one horizon of the model after as_of, such as 15
+    bars, above 0, in the quote currency.
+    """
+
+    prediction_id: str | None = None
+    symbol: str | None = None
+    as_of: datetime | None = None
+    direction: str | None = None
+    close: float | None = None
+
+    def __post_init__(self) -> None:
+        names = ("prediction_id", "symbol", "as_of")
+        given = [name for name in names if getattr(self, name) is not None]
+        if given not in (["prediction_id"], ["symbol", "as_of"]):
+            expected = "exactly one of prediction_id and (symbol and as_of)"
+            raise InvalidInput(f"outcome: expected {expected}, got {' and '.join(given) or 'neither'}")
+        if (self.direction is None) == (self.close is None):
+            got = "neither" if self.close is None else "both"
+            raise InvalidInput(f"outcome: expected exactly one of direction and close, got {got}")
+        if self.direction is not None and self.direction not in DIRECTIONS:
+            raise InvalidInput(f"direction: expected one of {', '.join(DIRECTIONS)}, got {self.direction!r:.40}")
+        if self.close is not None and not (math.isfinite(self.close) and self.close > 0):
+            raise InvalidInput(f"close: expected a price above 0, got {self.close}")
+        _iso(self.as_of)
 
 
 @dataclass(frozen=True)
@@ -119,6 +161,16 @@ def windows(
     return Call("POST", _path(endpoint), read, request_id, content, headers)
 
 
+def outcomes(told: Sequence[Outcome]) -> list[Call[OutcomeTally]]:
+    """What became of earlier predictions, in as many requests as it takes; none for none. Raises InvalidInput."""
+    return [_outcomes(told[start : start + TOLD_AT_ONCE]) for start in range(0, len(told), TOLD_AT_ONCE)]
+
+
+def _outcomes(told: Sequence[Outcome]) -> Call[OutcomeTally]:
+    content = _json_bytes({"outcomes": [_as_outcome(one) for one in told]})
+    return Call("POST", _path("ensemble"), read_tally, None, content, {"Content-Type": "application/json"})
+
+
 def raw(call: Call[Any]) -> Call[bytes]:
     """The same request, whose result is the answer's bytes as they came."""
     return Call(call.method, call.url, success, call.request_id, call.content, call.headers, call.is_retried)
@@ -156,6 +208,11 @@ def _as_json(instance: Instance, request_id: str) -> dict[str, Any]:
         "variant": instance.variant,
         "weights": instance.weights,
     }
+    return {name: value for name, value in content.items() if value is not None}
+
+
+def _as_outcome(outcome: Outcome) -> dict[str, Any]:
+    content = {**asdict(outcome), "as_of": _iso(outcome.as_of)}
     return {name: value for name, value in content.items() if value is not None}
 
 

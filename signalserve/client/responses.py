@@ -23,7 +23,7 @@ from signalserve.client.errors import (
     WorkerDied,
     classes_by_code,
 )
-from signalserve.client.results import Prediction, Predictions, Readiness, Result
+from signalserve.client.results import OutcomeTally, Prediction, Predictions, Readiness, Result
 
 R = TypeVar("R", bound=Result)
 
@@ -78,6 +78,11 @@ def read_predictions(answer: Answer, symbols: Sequence[str]) -> list[Prediction]
     return predictions
 
 
+def read_tally(answer: Answer) -> OutcomeTally:
+    """What became of told outcomes. Raises a SignalError for anything else."""
+    return _parse(OutcomeTally, success(answer))
+
+
 def read_ping(answer: Answer) -> bool:
     """Whether TorchServe's /ping says Healthy."""
     content = _json(answer.content)
@@ -88,7 +93,7 @@ def read_ping(answer: Answer) -> bool:
 
 
 def read_readiness(answer: Answer) -> Readiness:
-    """The sidecar's /ready, whose 503 is an answer like its 200. Raises the error that any other answer means."""
+    """The watcher's /ready, whose 503 is an answer like its 200. Raises the error that any other answer means."""
     try:
         return Readiness.model_validate_json(answer.content)
     except ValidationError as error:

@@ -12,6 +12,7 @@ DIRECTIONS: Final[tuple[Direction, ...]] = ("DOWN", "NEUTRAL", "UP")
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
 
 _SUM_TOLERANCE = 1e-5  # the service promises 1e-6; the rest is for whoever re-encoded it on the way
 
@@ -98,10 +99,32 @@ class Predictions(Result):
     predictions: tuple[Prediction, ...]
 
 
+class OutcomeTally(Result):
+    """What became of the outcomes that were told; each counts once.
+
+    joined: at least one prediction had none before.  already_known: told once more.  unknown: no such prediction is
+    kept.  contradicting: another outcome is known, nothing was changed.  undecidable: told as a price, where the
+    prediction's own close or its label's rule is not known.
+    """
+
+    joined: Count
+    already_known: Count
+    unknown: Count
+    contradicting: Count
+    undecidable: Count
+
+    def __add__(self, other: Self) -> Self:
+        """Of two requests together."""
+        return type(self)(**{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields})
+
+
+NOTHING_TOLD: Final = OutcomeTally(joined=0, already_known=0, unknown=0, contradicting=0, undecidable=0)
+
+
 class Readiness(Result):
     """Whether every endpoint and symbol answers correctly right now; true in an `if` where it is.
 
-    not_ready: endpoint and symbol, as the sidecar names them -> why not.
+    not_ready: endpoint and symbol, as the watcher names them -> why not.
     """
 
     ready: bool

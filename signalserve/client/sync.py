@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from signalserve.client import requests
 from signalserve.client.connection import KEEPALIVE, READY_URL, TIMEOUT, Connection
-from signalserve.client.exchange import Exchange, Outcome
-from signalserve.client.requests import Call, Endpoint, Features, Instance, Rows
+from signalserve.client.exchange import Attempt, Exchange
+from signalserve.client.requests import Call, Endpoint, Features, Instance, Outcome, Rows
 from signalserve.client.responses import Answer
-from signalserve.client.results import Prediction, Readiness
+from signalserve.client.results import NOTHING_TOLD, OutcomeTally, Prediction, Readiness
 from signalserve.client.retries import Retries
 
 T = TypeVar("T")
@@ -103,6 +103,15 @@ class SignalClient:
         """
         return self.send(requests.windows(symbol, windows, endpoint, request_id, variant))
 
+    def outcomes(self, outcomes: Sequence[Outcome]) -> OutcomeTally:
+        """Tell what became of earlier predictions, for the journal; more than 1,000 go as several requests.
+
+        Bars that later requests bring label predictions by themselves: this is for bots that send features, and for
+        what only they know. Telling the same outcomes again changes nothing: where an error is raised, tell all again.
+        Raises SignalError; NotReady where the service keeps no journal, or can't reach it now.
+        """
+        return sum((self.send(call) for call in requests.outcomes(outcomes)), NOTHING_TOLD)
+
     def ping(self) -> bool:
         """Whether TorchServe is up. It says so with no model loaded: see `ready`. Asks once, without retries.
 
@@ -111,7 +120,7 @@ class SignalClient:
         return self.send(requests.ping())
 
     def ready(self, url: str = READY_URL) -> Readiness:
-        """Whether every endpoint and symbol answers correctly now. url: of the sidecar. Asks once, without retries.
+        """Whether every endpoint and symbol answers correctly now. url: of the watcher. Asks once, without retries.
 
         Raises NoAnswer where nothing answers.
         """
@@ -124,7 +133,7 @@ class SignalClient:
             self._sleep(exchange.wait_s)
         return exchange.result
 
-    def _attempt(self, call: Call[T], timeout: httpx.Timeout) -> Outcome:
+    def _attempt(self, call: Call[T], timeout: httpx.Timeout) -> Attempt:
         try:
             response = self._http.send(self._connection.request(call, timeout))
         except httpx.RequestError as error:

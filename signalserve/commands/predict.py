@@ -1,4 +1,4 @@
-"""`signalserve predict`: one prediction from a file of candles, shown to a person or as JSON.
+"""`signalserve predict`: one prediction from a file of candles or an exchange's, shown to a person or as JSON.
 
 Asks a running service where --url names one; without it, the models run in this process.
 """
@@ -7,6 +7,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,10 +22,16 @@ if TYPE_CHECKING:
     from signalserve.candles import Candles
     from signalserve.client import ModelAnswer, Prediction
     from signalserve.client.requests import Call
+    from signalserve.exchange import Progress
 
 ENDPOINTS: Final = ("ensemble", "v6_fixed", "v8")
 
 _COLOURS: Final = {"DOWN": "red", "NEUTRAL": "yellow", "UP": "green"}
+_GENERATED: Final = "generated candles, from no market: the answer shows that everything works, and nothing else"
+_OTHER_MARKET: Final = (
+    "the reference models learned from Binance's perpetuals in USDT; another market's prices differ a little, "
+    "and its volumes by more"
+)
 _BAR: Final = 40  # characters for a probability of 1
 
 
@@ -37,7 +44,7 @@ class Reply:
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = subparsers.add_parser("predict", help="one prediction from a file of candles", description=__doc__)
+    parser = subparsers.add_parser("predict", help="one prediction from candles", description=__doc__)
     parser.add_argument("--symbol", required=True, help="such as BTC-USD")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
@@ -46,7 +53,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="FILE",
         help="csv, parquet or json of one-minute bars, at least 1,060 closed ones",
     )
+    source.add_argument(
+        "--exchange", metavar="NAME", help="the newest closed bars there, such as kraken (ccxt's names)"
+    )
     source.add_argument("--demo", action="store_true", help="generated candles instead, from no market")
+    parser.add_argument("--market", metavar="BTC/USDT", help="at --exchange (default: the symbol's own, in USD)")
     parser.add_argument("--endpoint", choices=ENDPOINTS, default="ensemble", help="whom to ask (default %(default)s)")
     override = parser.add_mutually_exclusive_group()
     override.add_argument("--variant", choices=ENDPOINTS, help="overrule serving.yaml: who answers (ensemble endpoint)")
@@ -64,13 +75,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Raises DataError for the file, ConfigError for the arguments, SignalError for what the service answers."""
+    """Raises DataError for the candles, ConfigError for the arguments, SignalError for what the service answers."""
     from signalserve.client import Instance, InvalidInput, requests
     from signalserve.client.responses import Answer
 
     if not args.json:
         _require_rich()
-    candles = _candles(args)
+    candles, origin = _candles(args)
     instance = Instance(args.symbol, candles=candles, variant=args.variant, weights=args.weights)
     try:
         call = requests.single(instance, args.endpoint)
@@ -80,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(reply.content.decode())
     else:
-        _show(call.read(Answer(200, reply.content)), reply.skill, is_demo=args.demo)
+        _show(call.read(Answer(200, reply.content)), reply.skill, origin)
     return 0
 
 
@@ -104,18 +115,57 @@ def _require_rich() -> None:
 # ---- candles
 
 
-def _candles(args: argparse.Namespace) -> "Candles":
-    from signalserve.candle_files import read_candles
+def _candles(args: argparse.Namespace) -> "tuple[Candles, str | None]":
+    """The candles, and what must be said about where they come from."""
     from signalserve.demo import demo_candles
+
+    if args.market and not args.exchange:
+        raise ConfigError("--market: expected beside --exchange only, such as --exchange kraken --market BTC/USDT")
+    if args.exchange:
+        return _from_exchange(args)
+    if args.demo:
+        return demo_candles(args.symbol), _GENERATED
+    return _from_file(args), None
+
+
+def _from_file(args: argparse.Namespace) -> "Candles":
+    from signalserve.candle_files import read_candles
     from signalserve.features import MIN_CANDLES
 
-    if args.demo:
-        return demo_candles(args.symbol)
     candles = _closed(read_candles(args.candles), time.time_ns() // 1_000_000)
     if len(candles) < MIN_CANDLES:
         expected = f"expected at least {MIN_CANDLES:,} closed bars (60, and 1,000 for the averages to settle)"
         raise DataError(f"{args.candles}: {expected}, got {len(candles):,}")
     return candles
+
+
+def _from_exchange(args: argparse.Namespace) -> "tuple[Candles, str]":
+    from signalserve.exchange import market_of, open_exchange, recent_candles
+    from signalserve.features import MIN_CANDLES
+
+    exchange = open_exchange(args.exchange)
+    market = market_of(exchange, args.symbol, args.market)
+    where = f"{market} at {exchange.id}"
+    with _progress(f"candles of {where}") as on_progress:
+        candles = recent_candles(exchange, market, MIN_CANDLES, on_progress=on_progress)
+    return candles, f"candles of {where}: {_OTHER_MARKET}"
+
+
+@contextmanager
+def _progress(task: str) -> "Iterator[Progress]":
+    """Says the task on standard error, and on a terminal how far it is."""
+    is_terminal = sys.stderr.isatty()
+
+    def show(came: int, total: int) -> None:
+        if is_terminal:
+            print(f"\rsignalserve: {task}, {came:,} of {total:,}", end="", file=sys.stderr, flush=True)
+
+    print(f"signalserve: {task}", end="" if is_terminal else "\n", file=sys.stderr, flush=True)
+    try:
+        yield show
+    finally:
+        if is_terminal:
+            print(file=sys.stderr)
 
 
 def _closed(candles: "Candles", now_ms: int) -> "Candles":
@@ -163,7 +213,7 @@ def _answer_here(args: argparse.Namespace, call: "Call[Prediction]") -> Reply:
 # ---- the table
 
 
-def _show(prediction: "Prediction", skill: tuple[str, ...], *, is_demo: bool) -> None:
+def _show(prediction: "Prediction", skill: tuple[str, ...], origin: str | None) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -172,7 +222,7 @@ def _show(prediction: "Prediction", skill: tuple[str, ...], *, is_demo: bool) ->
     console.print(_answered_by(prediction), style="dim")
     console.print(_probabilities(prediction))
     console.print(_models(prediction.models))
-    for line in _remarks(prediction, is_demo=is_demo):
+    for line in _remarks(prediction, origin):
         console.print(f"[yellow]![/yellow] {line}")
     _print_skill(console, skill)
 
@@ -236,11 +286,11 @@ def _models(answers: "tuple[ModelAnswer, ...]") -> "Table":
     return table
 
 
-def _remarks(prediction: "Prediction", *, is_demo: bool) -> Iterator[str]:
+def _remarks(prediction: "Prediction", origin: str | None) -> Iterator[str]:
     from signalserve.client import explain
 
-    if is_demo:
-        yield "generated candles, from no market: the answer shows that everything works, and nothing else"
+    if origin is not None:
+        yield origin
     for warning in prediction.warnings:
         yield f"{warning}: {explain(warning)}"
 

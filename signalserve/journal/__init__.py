@@ -6,19 +6,30 @@
 `lines.py`    what stands in a spool file: one JSON object a line
 `spool.py`    writing spool files, and reading them again
 `schema.py`   the tables, their version and its migrations
-`store.py`    the only writer: spool lines -> rows, retention
+`rows.py`     what each line becomes: rows, and which of them statistics leave out
+`store.py`    the only writer: drains the spools into the tables, retires what is old
 `outcomes.py` closes and callers' outcomes -> the label of each earlier prediction
 `reading.py`  what is asked of the journal, read-only: by `signalserve journal`, by the watcher's statistics
+`files.py`    rows of the journal -> parquet and csv
 
 TorchServe ends its workers with SIGKILL, so nothing may wait in a worker's memory: what was written with one `write`
 belongs to the kernel and survives the process (not the machine's power).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from signalserve.environment import JOURNAL_VARIABLE
 
 DATABASE = "journal.sqlite"
 SPOOL = "spool"
 LATCHES = "latches"
+
+
+def default_folder(environ: Mapping[str, str]) -> Path:
+    """The journal that is meant where nobody names one: $SIGNALSERVE_JOURNAL, else the one of the service on $PORT."""
+    named = environ.get(JOURNAL_VARIABLE)
+    return Path(named) if named else Path("var", "journal", environ.get("PORT") or "8080")
 
 
 def database_of(folder: Path) -> Path:

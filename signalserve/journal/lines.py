@@ -66,10 +66,14 @@ class PredictionLine:
 
 @dataclass(frozen=True)
 class ClosesLine:
-    """Closing prices that a caller's candles brought, of consecutive bars, the last of which closed at last_ms."""
+    """Closing prices that a caller's candles brought, of consecutive bars, the last of which closed at last_ms.
+
+    feed: which series of prices they belong to (`feeds.py`).
+    """
 
     kind: ClassVar[str] = "closes"
     symbol: str
+    feed: str
     interval_ms: int
     last_ms: int
     closes: Sequence[float]
@@ -131,6 +135,7 @@ Line = PredictionLine | ClosesLine | BundleLine | ConfigLine | EventLine
 _KINDS: dict[str, type[Line]] = {
     cls.kind: cls for cls in (PredictionLine, ClosesLine, BundleLine, ConfigLine, EventLine)
 }
+_FIELDS = {kind: {one.name for one in fields(cls)} for kind, cls in _KINDS.items()}
 
 
 def new_event(event: str, who: str, why: str | None, content: dict[str, Any]) -> EventLine:
@@ -150,11 +155,11 @@ def decode_line(raw: bytes) -> Line:
     if not isinstance(content, dict) or content.get("kind") not in _KINDS:
         raise ValueError(f"expected an object with a kind among {', '.join(_KINDS)}")
     cls = _KINDS[content.pop("kind")]
-    if set(content) != {one.name for one in fields(cls)}:
+    if content.keys() != _FIELDS[cls.kind]:
         raise ValueError(f"expected the fields of a {cls.kind} line, got {sorted(content)}")
-    if cls is PredictionLine:
-        content["arms"] = [ArmLine(**arm) for arm in content["arms"]]
     try:
+        if cls is PredictionLine:
+            content["arms"] = [ArmLine(**arm) for arm in content["arms"]]
         return cls(**content)
     except TypeError as error:
         raise ValueError(str(error)) from None

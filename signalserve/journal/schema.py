@@ -35,12 +35,14 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         horizon_ms INTEGER, band REAL,      -- its label's rule; null where nobody knows it
         outcome INTEGER,                    -- 0 DOWN, 1 NEUTRAL, 2 UP; null until it is known
         outcome_close REAL,                 -- the price that decided it, where it was one
-        outcome_source TEXT,                -- bars: joined by itself; caller: told
+        outcome_source TEXT,                -- bars: joined by itself; caller: told; other_feed: none, by other prices
         outcome_at_ms INTEGER               -- when it was joined
     );
-    -- statistics: the last n of an arm; and each (symbol, as_of, arm) counts once
-    CREATE INDEX counted ON predictions (symbol, arm, time_ms) WHERE left_out IS NULL;
-    -- joining: everything at one moment that has no outcome yet
+    -- statistics: the last n of an arm, also of those with an outcome; and each (symbol, as_of, arm) counts once
+    CREATE INDEX counted ON predictions (symbol, arm, time_ms, outcome) WHERE left_out IS NULL;
+    -- joining: everything at one moment
+    CREATE INDEX moment ON predictions (symbol, as_of_ms) WHERE as_of_ms IS NOT NULL;
+    -- counting: what has no outcome yet
     CREATE INDEX waiting ON predictions (symbol, as_of_ms) WHERE outcome IS NULL AND as_of_ms IS NOT NULL;
     CREATE INDEX by_prediction ON predictions (prediction_id);
 

@@ -1,1 +1,6 @@
-"""The process beside TorchServe: proves that it answers correctly, and shows what its workers count."""
+"""The process beside TorchServe: proves that it answers correctly, keeps the journal, and shows what both tell.
+
+`command.py`  puts it together          `app.py`     its pages, and what lives as long as they do
+`probes.py`   golden requests           `keeper.py`  the one thread that writes the journal
+`fold.py`     counts of dead workers    `*_metrics`  what /metrics shows of the journal and of live quality
+"""

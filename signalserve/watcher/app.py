@@ -1,8 +1,11 @@
-"""The sidecar's pages: /metrics for Prometheus, /ready for load balancers and people."""
+"""The watcher's pages: /metrics for Prometheus, /ready for load balancers and people, /outcomes for the workers."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import hmac
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -14,45 +17,92 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from signalserve.environment import PROBE_HEADER
+from signalserve.errors import JournalError
 from signalserve.watcher.fold import fold_dead
+from signalserve.watcher.keeper import Keeper
+from signalserve.watcher.outcomes import parse_claims
 from signalserve.watcher.probes import Prober
 
+NO_JOURNAL = "nothing is recorded: the service was started with --journal none"
 
-def make_app(prober: Prober, metrics_folder: Path) -> Starlette:
-    """prober: runs as long as the app.  metrics_folder: PROMETHEUS_MULTIPROC_DIR of the workers."""
+
+def make_app(
+    prober: Prober, keeper: Keeper | None, metrics_folder: Path, secret: str, collectors: Sequence[Collector] = ()
+) -> Starlette:
+    """prober, keeper: run as long as the app; no keeper where nothing is recorded.  metrics_folder:
+    PROMETHEUS_MULTIPROC_DIR of the workers.  secret: what they mark their own requests with.  collectors: what else
+    /metrics shows.
+    """
+    collectors = (_Standings(prober), *collectors)
 
     async def ready(_: Request) -> Response:
-        faults = prober.not_ready()
+        faults, journal = prober.not_ready(), _journal_words(keeper)
         if faults:
-            return JSONResponse({"ready": False, "not_ready": faults}, status_code=503)
-        return JSONResponse({"ready": True, "answering": sorted(prober.standings)})
+            return JSONResponse({"ready": False, "not_ready": faults, "journal": journal}, status_code=503)
+        return JSONResponse({"ready": True, "answering": sorted(prober.standings), "journal": journal})
 
     async def metrics(_: Request) -> Response:
         fold_dead(metrics_folder)
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(metrics_folder))  # type: ignore[no-untyped-call]
-        registry.register(_Standings(prober))
+        for collector in collectors:
+            registry.register(collector)
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    @contextlib.asynccontextmanager
-    async def probing(_: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(prober.run())
-        yield
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    async def outcomes(request: Request) -> Response:
+        # bytes: a header may hold what no ASCII text does
+        if not hmac.compare_digest(request.headers.get(PROBE_HEADER, "").encode(), secret.encode()):
+            return _error(403, "only the service's workers may ask here; send outcomes to /predictions/ensemble")
+        if keeper is None:
+            return _error(503, NO_JOURNAL)
+        try:
+            claims = parse_claims(await request.body())
+        except ValueError as error:
+            return _error(400, str(error))
+        try:
+            return JSONResponse(asdict(await keeper.tell(claims)))
+        except JournalError as error:
+            return _error(503, str(error))
 
-    return Starlette(routes=[Route("/ready", ready), Route("/metrics", metrics)], lifespan=probing)
+    @contextlib.asynccontextmanager
+    async def running(_: Starlette) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(prober.run()), *([asyncio.create_task(keeper.run())] if keeper else [])]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if keeper:
+                await keeper.close()
+
+    routes = [Route("/ready", ready), Route("/metrics", metrics), Route("/outcomes", outcomes, methods=["POST"])]
+    return Starlette(routes=routes, lifespan=running)
+
+
+def _error(status: int, words: str) -> Response:
+    return JSONResponse({"error": words}, status_code=status)
+
+
+def _journal_words(keeper: Keeper | None) -> str:
+    """A journal that fails is no reason not to be ready: predictions go on."""
+    if keeper is None:
+        return NO_JOURNAL
+    if keeper.fault:
+        return f"not written now: {keeper.fault}; predictions go on, and {keeper.waiting_bytes:,} bytes wait for it"
+    return "written"
 
 
 class _Standings(Collector):
-    """What the sidecar itself knows: how the golden probes stand.
+    """What the watcher itself knows: since when it runs, and how the golden probes stand.
 
     Not Gauges: in a process that has PROMETHEUS_MULTIPROC_DIR they would write to the workers' folder.
     """
 
     def __init__(self, prober: Prober) -> None:
         self._prober = prober
+        self._started = time.time()
 
     def collect(self) -> Iterator[Metric]:
         labels = ["endpoint", "symbol", "generation"]
@@ -65,4 +115,7 @@ class _Standings(Collector):
             values = (probe.endpoint, probe.symbol, probe.manifest.generation)
             ready.add_metric(values, probe.name not in faults)
             seconds.add_metric(values, self._prober.standings[probe.name].seconds)
-        yield from (ready, seconds)
+        started = GaugeMetricFamily(
+            "signalserve_watcher_started_seconds", "Unix time at which the watcher was started", value=self._started
+        )
+        yield from (ready, seconds, started)

@@ -1,41 +1,97 @@
-"""`signalserve sidecar`: the process beside TorchServe, which `signalserve serve` starts."""
+"""`signalserve watcher`: the process beside TorchServe, which `signalserve serve` starts.
+
+Drains what the workers write into the journal, joins outcomes, computes how good the models are, sends golden probes,
+and shows all of it on /ready and /metrics.
+"""
 
 import argparse
 import logging
 import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from signalserve.environment import METRICS_VARIABLE, PROBE_VARIABLE
+from signalserve.environment import JOURNAL_VARIABLE, METRICS_VARIABLE, PROBE_VARIABLE, RUN_VARIABLE
 from signalserve.errors import ConfigError
+
+if TYPE_CHECKING:
+    from signalserve.bundle import Manifest
+    from signalserve.watcher.probes import Probe
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = subparsers.add_parser("sidecar", help="readiness and metrics beside TorchServe", description=__doc__)
+    parser = subparsers.add_parser(
+        "watcher", help="journal, readiness and metrics beside TorchServe", description=__doc__
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8083)
     parser.add_argument("--inference-url", default="http://127.0.0.1:8080")
     parser.add_argument("--model-store", type=Path, default=Path("model_store"))
+    parser.add_argument("--keep-days", type=float, default=400)
+    parser.add_argument("--keep-gb", type=float, default=4)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     import uvicorn
+    from prometheus_client.registry import Collector
 
     from signalserve.bundle import load_manifests
+    from signalserve.journal import LATCHES
+    from signalserve.journal.store import JournalStore
     from signalserve.log import event, log_to_stderr
     from signalserve.watcher.app import make_app
+    from signalserve.watcher.journal_metrics import JournalMetrics, ModelsOut
+    from signalserve.watcher.keeper import Keeper
     from signalserve.watcher.probes import Prober, make_probes
+    from signalserve.watcher.quality_metrics import LiveQuality
 
-    secret, folder = os.environ.get(PROBE_VARIABLE), os.environ.get(METRICS_VARIABLE)
-    if not secret or not folder:
-        raise ConfigError(
-            f"the sidecar shares {PROBE_VARIABLE} and {METRICS_VARIABLE} with TorchServe's workers; "
-            "`signalserve serve` sets both"
-        )
+    secret, metrics_folder, run_folder = _shared()
     log_to_stderr()
     manifests = load_manifests(args.model_store)
     prober = Prober(list(make_probes(manifests)), args.inference_url, secret)
-    event(logging.INFO, "sidecar_started", port=args.port, probes=len(prober.probes))
-    app = make_app(prober, Path(folder))
+    journal = Path(os.environ[JOURNAL_VARIABLE]) if JOURNAL_VARIABLE in os.environ else None
+    collectors: list[Collector] = [
+        ModelsOut((journal or run_folder) / LATCHES, _models(prober.probes, args.model_store))
+    ]
+    keeper = None
+    if journal:
+        quality = LiveQuality(_arms(manifests))
+        open_store = partial(JournalStore, journal, keep_days=args.keep_days, keep_bytes=int(args.keep_gb * 1e9))
+        keeper = Keeper(journal, [quality], open_store=open_store)
+        collectors += [JournalMetrics(keeper), quality]
+    event(logging.INFO, "watcher_started", port=args.port, probes=len(prober.probes), journal=str(journal or "none"))
+    app = make_app(prober, keeper, metrics_folder, secret, collectors)
     uvicorn.run(app, host=args.host, port=args.port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
     return 0
+
+
+def _shared() -> tuple[str, Path, Path]:
+    """The probe secret, the folder of the workers' counts and that of this run. Raises ConfigError without them."""
+    names = (PROBE_VARIABLE, METRICS_VARIABLE, RUN_VARIABLE)
+    if not all(os.environ.get(name) for name in names):
+        raise ConfigError(
+            f"the watcher shares {', '.join(names)} with TorchServe's workers; `signalserve serve` sets them"
+        )
+    secret, metrics_folder, run_folder = (os.environ[name] for name in names)
+    return secret, Path(metrics_folder), Path(run_folder)
+
+
+def _arms(manifests: "Sequence[Manifest]") -> set[tuple[str, str]]:
+    """(symbol, arm) of everything that can answer: each model, and the pool where there are two."""
+    models = [(manifest.symbol, manifest.generation) for manifest in manifests]
+    symbols = [symbol for symbol, _ in models]
+    return {*models, *((symbol, "ensemble") for symbol in symbols if symbols.count(symbol) > 1)}
+
+
+def _models(probes: "Sequence[Probe]", store: Path) -> dict[tuple[str, str, str], str]:
+    """(endpoint, symbol, generation) -> sha256 of the bundle that answers there."""
+    from signalserve.bundle import MANIFEST, sha256_of
+
+    found = {}
+    for probe in probes:
+        manifest = probe.manifest
+        folder = store / "bundles" / manifest.generation / manifest.symbol / manifest.version
+        found[probe.endpoint, probe.symbol, manifest.generation] = sha256_of(folder / MANIFEST)
+    return found

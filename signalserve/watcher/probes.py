@@ -16,8 +16,8 @@ import orjson
 from signalserve import CLASSES
 from signalserve.bundle import Manifest
 from signalserve.ensemble import pool
+from signalserve.environment import PROBE_HEADER
 from signalserve.golden import golden_mismatch, golden_window
-from signalserve.service import PROBE_HEADER
 
 EVERY_S = 1.5
 """Between two probes of one endpoint and symbol: three chances within the five seconds that /ready looks back on."""

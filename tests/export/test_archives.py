@@ -98,7 +98,7 @@ def test_an_extracted_archive_answers_by_its_exported_files(built: Path, tmp_pat
     assert {model.engine.name for by in service.models.values() for model in by.values()} == {"onnxruntime"}
 
 
-def test_the_index_tells_the_sidecar_which_bundles_are_in_force(built: Path):
+def test_the_index_tells_the_watcher_which_bundles_are_in_force(built: Path):
     found = {f"{m.generation}/{m.symbol}/{m.version}" for m in load_manifests(built)}
     assert found == {f"{generation}/{symbol}/1" for generation in ("v6_fixed", "v8") for symbol in (BTC, ETH)}
 

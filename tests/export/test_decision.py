@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from contests import gates
 
-from export.bootstrap import Interval
 from export.comparison import Contestant
 from export.contest import BASE_RATES, FULL_FIT, V6, V8
 from export.decision import Candidates, Decision, decide, in_words, percent, serving_lines
@@ -16,6 +15,7 @@ from export.paired import Confidence, Difference, Estimate, Figures, Judged
 from export.report.cells import decimal
 from export.selective import Threshold
 from signalserve.bundle import Gates
+from signalserve.intervals import Interval
 from signalserve.settings import parse_settings
 
 POOL = FULL_FIT["log"]

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.bootstrap import Interval
 from export.gates import (
     GATES,
     FeatureScale,
@@ -21,6 +20,7 @@ from export.gates import (
     read_gates,
 )
 from signalserve.errors import ConfigError
+from signalserve.intervals import Interval
 
 OWNERS = GateSettings()
 N = 1000

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from stores import write_model
 
-from export.bootstrap import Interval
 from export.gates import GATES, FeatureScale, Figure, GateSettings, Limit
 from export.judging import EDGES, Benchmark, Finding, Judgement, Sample
 from export.judging_report import judging_report, limit_words, verdict
@@ -16,6 +15,7 @@ from export.report.html import render
 from export.report.model import Report
 from export.split import Part
 from signalserve.bundle import Bundle, Labels, Span, load_bundle
+from signalserve.intervals import Interval
 
 SETS = {"same_windows": "same 1,000 windows", "recent": "last 7 days", "volatile": "most volatile 24 h"}
 SHARES = [0.0] * 16 + [1.0] + [0.0] * 11

@@ -9,7 +9,6 @@ import pytest
 from stores import BTC, candles, write_model
 
 from export import recalibration, temperature
-from export.bootstrap import Interval
 from export.recalibration import (
     ACTED_ON,
     GRID,
@@ -30,6 +29,7 @@ from export.temperature import HIGHEST, LOWEST
 from signalserve.bundle import Bundle, Labels, Span, load_bundle
 from signalserve.errors import DataError
 from signalserve.features import COLUMNS, MIN_CANDLES, WINDOW, compute_features
+from signalserve.intervals import Interval
 
 CLAMP = 15.0
 HORIZON = 5  # of the samples: their labels are independent, and a bootstrap by blocks of 5 is 5 times faster

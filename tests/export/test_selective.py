@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export.selective import at_threshold, risk_coverage, threshold_for
-from export.shares import independent, wilson
+from export.shares import independent
+from signalserve.intervals import wilson
 
 
 def honest(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -1,15 +1,12 @@
-"""Shares of dependent predictions: counts against simulated spread and a drawn bootstrap, intervals against scipy."""
+"""Shares of dependent predictions against simulated spread and a drawn bootstrap."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.special import ndtri
-from scipy.stats import binomtest
 
 from export.bootstrap import autoregression, block_length, resample_means, widening
-from export.dependence import effective_count
-from export.shares import independent, share_interval, wilson, worth
+from export.shares import independent, share_interval, worth
+from signalserve.dependence import effective_count
 
 ALL = np.ones(2000, dtype=bool)
 
@@ -83,25 +80,3 @@ def test_a_lone_cluster_shows_no_dependence_and_counts_by_blocks() -> None:
     flags = np.arange(2000) % 5 != 0
     assert independent(flags, cluster, 15) is None
     assert worth(flags, cluster, 15) == 1
-
-
-@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
-@pytest.mark.parametrize(("hits", "n"), [(0, 7), (7, 7), (1, 2), (680, 1000), (999, 1000)])
-def test_the_interval_is_scipys(hits: int, n: int, level: float) -> None:
-    expected = binomtest(hits, n).proportion_ci(level, method="wilson")
-    found = wilson(hits / n, n, level)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    assert found.level == level
-
-
-@given(st.floats(0, 1), st.floats(0.5, 1e6))
-def test_the_interval_of_any_share_lies_in_0_to_1_and_holds_the_share(share: float, n: float) -> None:
-    found = wilson(share, n)
-    assert 0 <= found.low <= share + 1e-12
-    assert share - 1e-12 <= found.high <= 1
-
-
-@pytest.mark.parametrize(("share", "n"), [(1.1, 10), (-0.1, 10), (0.5, 0), (0.5, -1), (float("nan"), 10)])
-def test_a_share_that_is_none_is_refused(share: float, n: float) -> None:
-    with pytest.raises(ValueError, match="expected a share of 0 … 1 and n > 0"):
-        wilson(share, n)

@@ -30,7 +30,7 @@ def ports() -> Iterator[Ports]:
 
 def test_ports_lie_side_by_side():
     ports = Ports(8080)
-    six = [ports.inference, ports.management, ports.metrics, ports.sidecar, ports.grpc_inference, ports.grpc_management]
+    six = [ports.inference, ports.management, ports.metrics, ports.watcher, ports.grpc_inference, ports.grpc_management]
     assert six == [8080, 8081, 8082, 8083, 8084, 8085]
 
 

@@ -85,7 +85,8 @@ def test_java_comes_from_its_package_whatever_java_home_says(tmp_path: Path, mon
 
 def test_the_processes_find_each_other_by_their_environment(tmp_path: Path):
     args = argparse.Namespace(settings=Path("serving.yaml"), engine="torch", device="cpu")
-    variables = environment(tmp_path, args, "s3cret", {"HOME": "/root", "TMPDIR": "/tmp"})
+    own = {"journal": tmp_path / "journal", "watcher_url": "http://127.0.0.1:8083"}
+    variables = environment(tmp_path, args, "s3cret", {"HOME": "/root", "TMPDIR": "/tmp"}, **own)
     assert variables["HOME"] == "/root"
     assert variables["TMPDIR"] == str(tmp_path)
     assert variables["SIGNALSERVE_SETTINGS"] == str(Path("serving.yaml").resolve())
@@ -93,3 +94,11 @@ def test_the_processes_find_each_other_by_their_environment(tmp_path: Path):
     assert Path(variables["PROMETHEUS_MULTIPROC_DIR"]).parent == tmp_path
     assert (variables["SIGNALSERVE_ENGINE"], variables["SIGNALSERVE_DEVICE"]) == ("torch", "cpu")
     assert variables["OMP_NUM_THREADS"] == "1"
+    assert variables["SIGNALSERVE_JOURNAL"] == str(tmp_path / "journal")
+    assert variables["SIGNALSERVE_WATCHER"] == "http://127.0.0.1:8083"
+
+
+def test_a_journal_of_the_shells_environment_is_not_written_where_none_is_wanted(tmp_path: Path):
+    args = argparse.Namespace(settings=Path("serving.yaml"), engine="torch", device="cpu")
+    own = {"journal": None, "watcher_url": "http://127.0.0.1:8083"}
+    assert "SIGNALSERVE_JOURNAL" not in environment(tmp_path, args, "s3cret", {"SIGNALSERVE_JOURNAL": "/else"}, **own)

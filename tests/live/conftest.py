@@ -35,8 +35,8 @@ def batching_server(tmp_path_factory: pytest.TempPathFactory, packed: Path) -> I
         folder / "config.properties", batchSize="6", maxBatchDelay="3000", minWorkers="1", maxWorkers="1"
     )
     running = Server(folder, config=config, store=packed).start()
-    sidecar = running.sidecar_process()
-    sidecar.suspend()
+    watcher = running.watcher_process()
+    watcher.suspend()
     yield running
-    sidecar.resume()
+    watcher.resume()
     running.stop()

@@ -80,8 +80,9 @@ class Server:
         self.folder = folder
         self.port = port or free_ports()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.sidecar = f"http://127.0.0.1:{self.port + 3}"
+        self.watcher = f"http://127.0.0.1:{self.port + 3}"
         self.store = store
+        self.journal = folder / "journal"
         self.options = options
         self.settings = folder / "serving.yaml"
         if not self.settings.exists():
@@ -97,6 +98,7 @@ class Server:
             *(sys.executable, "-m", "signalserve.commands.main", "serve"),
             *("--model-store", str(self.store), "--settings", str(self.settings)),
             *("--config", str(self.config), "--samples", str(self.folder / "requests")),
+            *("--journal", str(self.journal)),
             *self.options,
         ]
         own = {**os.environ, "PORT": str(self.port), "TMPDIR": str(self.temporary), **environment}
@@ -159,12 +161,12 @@ class Server:
         with httpx.Client(trust_env=False, timeout=30) as client:
             return ask(client, f"{self.url}/predictions/{endpoint}", content, headers)
 
-    def sidecar_process(self) -> psutil.Process:
-        return next(process for process in self.processes() if "sidecar" in process.cmdline())
+    def watcher_process(self) -> psutil.Process:
+        return next(process for process in self.processes() if "watcher" in process.cmdline())
 
     def metrics(self) -> dict[str, float]:
         """This project's metrics: 'name{labels}' -> value."""
-        text = httpx.get(f"{self.sidecar}/metrics", trust_env=False, timeout=30).text
+        text = httpx.get(f"{self.watcher}/metrics", trust_env=False, timeout=30).text
         lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
 

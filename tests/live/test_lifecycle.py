@@ -22,7 +22,7 @@ WINDOW = next(last_windows("BTC-USD", demo_candles("BTC-USD", 1_060, seed=3), 1)
 
 def ready(server: Server) -> bool:
     try:
-        return httpx.get(f"{server.sidecar}/ready", trust_env=False).status_code == 200
+        return httpx.get(f"{server.watcher}/ready", trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -30,7 +30,7 @@ def ready(server: Server) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_signal_stops_everything_within_ten_seconds(tmp_path: Path, packed: Path, number: signal.Signals) -> None:
     server = Server(tmp_path, store=packed).start()
-    assert len(server.processes()) >= 7  # ourselves, Java, four workers, the sidecar
+    assert len(server.processes()) >= 7  # ourselves, Java, four workers, the watcher
     assert server.stop(number) < 10
     assert server.wait_for_end() == 0
     assert server.processes() == []
@@ -50,7 +50,7 @@ def test_a_signal_during_the_start_leaves_nothing_either(tmp_path: Path, packed:
 
 def test_what_it_prints_is_enough_to_ask_it(server: Server) -> None:
     printed = server.output()
-    assert f"{server.url}/predictions/v6_fixed" in printed and f"{server.sidecar}/ready" in printed
+    assert f"{server.url}/predictions/v6_fixed" in printed and f"{server.watcher}/ready" in printed
     assert printed.count("curl -s ") == printed.count("  -> ") == 4
     assert "What the models are worth" in printed and "not measured" not in printed
 
@@ -147,10 +147,38 @@ def test_a_killed_worker_comes_back_and_its_counts_stay(server: Server) -> None:
     wait_for(lambda: ready(server), 30)
 
 
-def test_a_killed_sidecar_is_started_again_and_predictions_go_on(server: Server) -> None:
-    server.sidecar_process().kill()
-    assert server.ask("ensemble", WINDOW).status_code == 200
+def test_a_killed_watcher_is_started_again_and_predictions_go_on(server: Server) -> None:
+    killed = server.watcher_process()
+    started = "signalserve_watcher_started_seconds"
+    before = server.metrics()[started]
+    killed.kill()
+    killed.wait(5)  # gone, whoever reaps it
+    answers = 0
+    while not ready(server):
+        assert server.ask("ensemble", WINDOW).status_code == 200
+        answers += 1
+    assert answers > 0
+    assert server.watcher_process().pid != killed.pid
+    assert server.metrics()[started] > before
+
+
+def test_a_second_service_on_the_same_journal_is_refused(server: Server, tmp_path: Path) -> None:
     wait_for(lambda: ready(server), 30)
+    wait_for(lambda: server.metrics()["signalserve_journal_ok"] == 1, 10)
+    second = Server(tmp_path, store=server.store)
+    second.journal = server.journal
+    line = refused(second)
+    assert str(server.journal) in line and "another watcher keeps this journal" in line
+
+
+def test_a_service_that_records_nothing_says_so(tmp_path: Path, packed: Path) -> None:
+    server = Server(tmp_path, store=packed, options=["--journal", "none"]).start()
+    try:
+        assert "journal      none: nothing is recorded" in server.output()
+        assert server.ask("ensemble", WINDOW).status_code == 200
+        assert not server.journal.exists()
+    finally:
+        server.stop()
 
 
 def test_readiness_is_lost_within_seconds_when_the_frontend_hangs(server: Server) -> None:
@@ -158,7 +186,7 @@ def test_readiness_is_lost_within_seconds_when_the_frontend_hangs(server: Server
     java.suspend()
     try:
         wait_for(lambda: not ready(server), 10)
-        faults = httpx.get(f"{server.sidecar}/ready", trust_env=False).json()["not_ready"]
+        faults = httpx.get(f"{server.watcher}/ready", trust_env=False).json()["not_ready"]
         assert "v8 SOL-USD" in faults
     finally:
         java.resume()

@@ -1,4 +1,4 @@
-"""What the sidecar shows of what the workers did."""
+"""What the watcher shows of what the workers did."""
 
 import time
 

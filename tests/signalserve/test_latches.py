@@ -50,3 +50,14 @@ def test_another_bundle_of_the_same_model_starts_with_none(tmp_path: Path):
 
 def test_where_nothing_was_ever_out_there_is_nothing(tmp_path: Path):
     assert read_latches(tmp_path / "missing") == []
+
+
+def test_a_damaged_file_keeps_its_model_out_and_others_are_left_alone(tmp_path: Path):
+    latches = Latches(tmp_path)
+    latches.trip(LATCH)
+    (tmp_path / LATCH.file_name).write_text("{torn")
+    (tmp_path / "notes.json").write_text("mine")
+    latch = Latches(tmp_path).get(*KEY)
+    assert latch is not None and latch.rules == ("latch file damaged",)
+    assert len(read_latches(tmp_path)) == 1 and clear(tmp_path, latch)
+    assert Latches(tmp_path).get(*KEY) is None

@@ -35,10 +35,10 @@ from stores import (
 
 import signalserve.service
 from signalserve.engine import Engine, Output
-from signalserve.environment import LAST_GOOD
+from signalserve.environment import LAST_GOOD, PROBE_HEADER
 from signalserve.features import compute_features
 from signalserve.metrics import Metrics
-from signalserve.service import PROBE_HEADER, RawRequest, Reply, Service
+from signalserve.service import RawRequest, Reply, Service
 
 JSON = {"content-type": "application/json"}
 NPY = {"content-type": "application/x-npy", "x-symbol": BTC}

@@ -9,10 +9,10 @@ import pytest
 from stores import BTC, raw_window, request_body, scaler_of, write_model, write_store
 from workers import SECRET, Worker, broken_v8, lines_of
 
+from signalserve.environment import PROBE_HEADER
 from signalserve.journal import LATCHES
 from signalserve.journal.lines import EventLine
 from signalserve.latches import clear, read_latches
-from signalserve.service import PROBE_HEADER
 
 
 def test_within_three_requests_over_two_workers_the_control_answers_and_says_why(tmp_path: Path):
@@ -116,6 +116,15 @@ def test_one_callers_garbage_takes_no_model_from_the_others(tmp_path: Path):
     answers = [worker.ask(shifted(50)) for _ in range(6)]
     assert {"features_off_scale", "invariant_off_scale"} <= set(answers[-1]["warnings"])
     assert not worker.ask()["degraded"]
+    assert read_latches(tmp_path / "journal" / LATCHES) == []
+
+
+def test_a_single_absurd_value_takes_no_model_out_either(tmp_path: Path):
+    worker = Worker(broken_v8(tmp_path), tmp_path, "v8")  # its logits are beyond the clamp whatever it is asked
+    window = raw_window(BTC)
+    window[3, 5] += 2000 * scaler_of(BTC)[1][5]
+    answers = [worker.ask({"symbol": BTC, "features": window.tolist()}) for _ in range(6)]
+    assert "features_off_scale" in answers[-1]["warnings"]
     assert read_latches(tmp_path / "journal" / LATCHES) == []
 
 

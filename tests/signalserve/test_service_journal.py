@@ -13,10 +13,11 @@ from stores import AS_OF, BTC, LAST_BAR_MS, candles, candles_body, request_body,
 from workers import JSON, SECRET, Worker, broken_v8, lines_of
 
 from signalserve.ensemble import pool
+from signalserve.environment import PROBE_HEADER
 from signalserve.journal.lines import BundleLine, ClosesLine, ConfigLine, PredictionLine
 from signalserve.journal.outcomes import Tally
 from signalserve.outcome_request import OutcomeClaim
-from signalserve.service import PROBE_HEADER, RawRequest, Service
+from signalserve.service import RawRequest, Service
 
 AS_OF_MS = LAST_BAR_MS + 60_000
 
@@ -155,21 +156,8 @@ def test_candles_bring_their_closes_once(worker: Worker, tmp_path: Path):
         worker.ask(candles_body())
     [line] = closes(tmp_path)
     assert (line.symbol, line.interval_ms, line.last_ms) == (BTC, 60_000, AS_OF_MS)
+    assert line.feed.startswith("ensemble-")
     assert list(line.closes) == candles(BTC).close.tolist()
-
-
-def test_later_candles_bring_only_what_is_new(worker: Worker, tmp_path: Path):
-    body = candles_body(n=1063)
-    worker.ask({**body, "candles": body["candles"][:-3]})
-    worker.ask(body)
-    assert list(closes(tmp_path)[1].closes) == candles(BTC, 1063).close[-3:].tolist()
-
-
-def test_earlier_candles_and_those_after_a_gap_are_told_whole(worker: Worker, tmp_path: Path):
-    body = candles_body(n=1200)
-    worker.ask({**body, "candles": body["candles"][-1060:]})
-    worker.ask({**body, "candles": body["candles"][:1060]})
-    assert [len(line.closes) for line in closes(tmp_path)] == [1060, 1060]
 
 
 def test_features_bring_a_close_where_the_caller_says_when(worker: Worker, tmp_path: Path):

@@ -9,16 +9,17 @@ from decimal import Decimal
 import httpx
 import numpy as np
 import pytest
-from fake_service import Script, ask, ok, prediction
+from fake_service import Script, ask, ok, prediction, refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_st
 from stores import AS_OF, BTC, ETH, by_name, candles, raw_window
 
 from signalserve.candles import last, to_rows
-from signalserve.client import Instance, InvalidInput, requests
+from signalserve.client import Instance, InvalidInput, MalformedAnswer, NotReady, Outcome, OutcomeTally, requests
 from signalserve.features import COLUMNS
 from signalserve.npy import read_npy
+from signalserve.outcome_request import MAX_OUTCOMES, OutcomeClaim, read_outcomes
 from signalserve.request import USED_CANDLES, Request, SymbolSchema, read_request
 
 SCHEMA = SymbolSchema(COLUMNS, True, 60, 60_000)
@@ -200,3 +201,76 @@ def test_what_makes_no_request_is_refused_before_it_is_sent(fields, words):
 def test_windows_of_one_dimension_too_few_are_refused():
     with pytest.raises(InvalidInput, match=r"shape \(N, 60, F\), got float32 of shape \(60, 72\)"):
         requests.windows(BTC, raw_window(), "v8", None, None)
+
+
+# ---- outcomes
+
+
+def tally(**counts):
+    names = ("joined", "already_known", "unknown", "contradicting", "undecidable")
+    return {**dict.fromkeys(names, 0), **counts}
+
+
+def test_outcomes_arrive_as_they_were_told():
+    told = [
+        Outcome("0193", direction="UP"),
+        Outcome("0193", close=np.float64(67012.5)),
+        Outcome(symbol=BTC, as_of=MOMENT.astimezone(timezone(timedelta(hours=-5))), direction="DOWN"),
+    ]
+    [call] = requests.outcomes(told)
+    assert read_outcomes(read(call).outcomes) == [
+        OutcomeClaim("0193", None, None, 2, None),
+        OutcomeClaim("0193", None, None, None, 67012.5),
+        OutcomeClaim(None, BTC, MOMENT_MS, 0, None),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_any_number_of_outcomes_is_told_in_pieces_that_the_service_takes(kind):
+    told = [Outcome(str(i), direction="UP") for i in range(2 * MAX_OUTCOMES + 1)]
+    script = Script(*[httpx.Response(200, json=tally(joined=n, unknown=7 - n)) for n in (1, 2, 4)])
+    assert ask(kind, script, lambda c: c.outcomes(told)) == OutcomeTally(**tally(joined=7, unknown=14))
+    pieces = [json.loads(request.content)["outcomes"] for request in script.requests]
+    assert [len(piece) for piece in pieces] == [MAX_OUTCOMES, MAX_OUTCOMES, 1]
+    assert [one["prediction_id"] for piece in pieces for one in piece] == [one.prediction_id for one in told]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_no_outcomes_need_no_request(kind):
+    script = Script(ok())
+    assert ask(kind, script, lambda c: c.outcomes([])) == OutcomeTally(**tally())
+    assert script.requests == []
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_outcomes_are_told_again_while_the_watcher_does_not_answer(kind):
+    script = Script(refusal("not_ready", 503), httpx.Response(200, json=tally(joined=1)))
+    assert ask(kind, script, lambda c: c.outcomes([Outcome("0193", close=1.0)])).joined == 1
+    assert [request.content for request in script.requests] == [script.requests[0].content] * 2
+    with pytest.raises(NotReady):
+        ask(kind, Script(refusal("not_ready", 503)), lambda c: c.outcomes([Outcome("0193", close=1.0)]))
+
+
+def test_an_answer_that_is_no_tally_is_malformed():
+    with pytest.raises(MalformedAnswer, match="undecidable: Field required"):
+        script = Script(httpx.Response(200, json={"joined": 1, "already_known": 0, "unknown": 0, "contradicting": 0}))
+        ask("sync", script, lambda c: c.outcomes([Outcome("0193", close=1.0)]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"direction": "UP"}, r"expected exactly one of prediction_id and \(symbol and as_of\), got neither"),
+        ({"symbol": BTC, "direction": "UP"}, "got symbol$"),
+        ({"prediction_id": "0193", "as_of": MOMENT, "direction": "UP"}, "got prediction_id and as_of"),
+        ({"prediction_id": "0193"}, "expected exactly one of direction and close, got neither"),
+        ({"prediction_id": "0193", "direction": "UP", "close": 1.0}, "direction and close, got both"),
+        ({"prediction_id": "0193", "direction": "up"}, "direction: expected one of DOWN, NEUTRAL, UP, got 'up'"),
+        ({"prediction_id": "0193", "close": 0}, "close: expected a price above 0, got 0"),
+        ({"prediction_id": "0193", "close": math.nan}, "close: expected a price above 0, got nan"),
+        ({"symbol": BTC, "as_of": datetime(2025, 1, 1), "close": 1.0}, "as_of: expected a time with its zone"),
+    ],
+)
+def test_what_is_no_outcome_is_refused_where_it_is_made(fields, words):
+    with pytest.raises(InvalidInput, match=words):
+        Outcome(**fields)

@@ -1,4 +1,4 @@
-"""The sidecar's pages, with probes answered by a service in process."""
+"""The watcher's pages, with probes answered by a service in process."""
 
 import asyncio
 import time
@@ -13,15 +13,23 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from stores import BTC, write_settings, write_store
 
 from signalserve.bundle import find_bundles, load_bundle
+from signalserve.environment import PROBE_HEADER
+from signalserve.journal import LATCHES, database_of
+from signalserve.journal.store import JournalStore
+from signalserve.latches import Latch, Latches, clear
+from signalserve.outcome_request import OutcomeClaim
 from signalserve.service import RawRequest, Service
 from signalserve.watcher.app import make_app
+from signalserve.watcher.journal_metrics import JournalMetrics, ModelsOut
+from signalserve.watcher.keeper import Keeper
+from signalserve.watcher.outcomes import encode_claims
 from signalserve.watcher.probes import Prober, make_probes
 
 SECRET = "s3cret"
 LABELS = 'endpoint="ensemble",generation="v8",symbol="BTC-USD"'
 
 
-class Sidecar:
+class Watcher:
     """The app's pages, over a service that can be switched off."""
 
     def __init__(self, root: Path) -> None:
@@ -38,7 +46,11 @@ class Sidecar:
         manifests = [load_bundle(path).manifest for path in find_bundles(root / "bundles")]
         transport = httpx.MockTransport(self.answer)
         self.prober = Prober(list(make_probes(manifests)), "http://service", SECRET, transport=transport)
-        self.app = make_app(self.prober, self.folder)
+        self.journal = root / "journal"
+        self.keeper = Keeper(self.journal, [], open_store=lambda: JournalStore(self.journal))
+        known = {("v8", BTC, "v8"): "a" * 64, ("ensemble", BTC, "v8"): "a" * 64}
+        collectors = [JournalMetrics(self.keeper), ModelsOut(self.journal / LATCHES, known)]
+        self.app = make_app(self.prober, self.keeper, self.folder, SECRET, collectors)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         if not self.is_up:
@@ -49,22 +61,22 @@ class Sidecar:
 
 
 @pytest.fixture
-def sidecar(tmp_path: Path) -> Sidecar:
-    return Sidecar(write_store(tmp_path, (BTC,)))
+def watcher(tmp_path: Path) -> Watcher:
+    return Watcher(write_store(tmp_path, (BTC,)))
 
 
 @asynccontextmanager
-async def opened(sidecar: Sidecar) -> AsyncIterator[httpx.AsyncClient]:
+async def opened(watcher: Watcher) -> AsyncIterator[httpx.AsyncClient]:
     """The app as uvicorn runs it, from its start to its end."""
-    transport = httpx.ASGITransport(sidecar.app)
-    pages = httpx.AsyncClient(base_url="http://sidecar", transport=transport)
-    async with sidecar.app.router.lifespan_context(sidecar.app), pages:
+    transport = httpx.ASGITransport(watcher.app)
+    pages = httpx.AsyncClient(base_url="http://watcher", transport=transport)
+    async with watcher.app.router.lifespan_context(watcher.app), pages:
         yield pages
 
 
-def with_pages(sidecar: Sidecar, use: Callable[[httpx.AsyncClient], Coroutine[Any, Any, None]]) -> None:
+def with_pages(watcher: Watcher, use: Callable[[httpx.AsyncClient], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
-        async with opened(sidecar) as pages:
+        async with opened(watcher) as pages:
             await use(pages)
 
     asyncio.run(asyncio.wait_for(run(), 20))
@@ -77,49 +89,51 @@ async def ready_within(pages: httpx.AsyncClient, seconds: float) -> httpx.Respon
     return response
 
 
-def test_the_app_probes_by_itself_and_says_ready(sidecar: Sidecar):
+def test_the_app_probes_by_itself_and_says_ready(watcher: Watcher):
     async def use(pages: httpx.AsyncClient) -> None:
+        await until(lambda: watcher.keeper.fault is None)
         response = await ready_within(pages, 5)
         assert response.status_code == 200
         assert response.json() == {
             "ready": True,
             "answering": ["ensemble BTC-USD (v6_fixed)", "ensemble BTC-USD (v8)", "v6_fixed BTC-USD", "v8 BTC-USD"],
+            "journal": "written",
         }
 
-    with_pages(sidecar, use)
+    with_pages(watcher, use)
 
 
-def test_a_service_that_is_down_is_503_and_says_which_did_not_answer(sidecar: Sidecar):
+def test_a_service_that_is_down_is_503_and_says_which_did_not_answer(watcher: Watcher):
     async def use(pages: httpx.AsyncClient) -> None:
-        sidecar.is_up = False
+        watcher.is_up = False
         response = await ready_within(pages, 0.2)
         assert response.status_code == 503
         assert response.json()["not_ready"]["v8 BTC-USD"] == "HTTP 500: down"
-        sidecar.is_up = True
+        watcher.is_up = True
         assert (await ready_within(pages, 5)).status_code == 200
 
-    with_pages(sidecar, use)
+    with_pages(watcher, use)
 
 
-def test_probing_ends_with_the_app(sidecar: Sidecar):
+def test_probing_ends_with_the_app(watcher: Watcher):
     async def start_and_end() -> None:
-        async with opened(sidecar) as pages:
+        async with opened(watcher) as pages:
             await ready_within(pages, 5)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(start_and_end())
 
 
-def test_how_the_probes_stand_is_in_the_metrics(sidecar: Sidecar):
+def test_how_the_probes_stand_is_in_the_metrics(watcher: Watcher):
     async def use(pages: httpx.AsyncClient) -> None:
         await ready_within(pages, 5)
         text = (await pages.get("/metrics")).text
         assert f"signalserve_ready{{{LABELS}}} 1.0" in text
         assert f"signalserve_probe_seconds{{{LABELS}}} " in text
-        sidecar.prober.standings["ensemble BTC-USD (v8)"].fault = "golden window: expected …"
+        watcher.prober.standings["ensemble BTC-USD (v8)"].fault = "golden window: expected …"
         assert f"signalserve_ready{{{LABELS}}} 0.0" in (await pages.get("/metrics")).text
 
-    with_pages(sidecar, use)
+    with_pages(watcher, use)
 
 
 def counted_by(folder: Path, pid: int, value: float) -> Path:
@@ -131,8 +145,8 @@ def counted_by(folder: Path, pid: int, value: float) -> Path:
     return path
 
 
-def test_what_all_workers_counted_is_added_up_and_the_dead_are_folded(sidecar: Sidecar):
-    dead = [counted_by(sidecar.folder, 4_194_304 + i, 2.0) for i in (1, 2)]
+def test_what_all_workers_counted_is_added_up_and_the_dead_are_folded(watcher: Watcher):
+    dead = [counted_by(watcher.folder, 4_194_304 + i, 2.0) for i in (1, 2)]
 
     async def use(pages: httpx.AsyncClient) -> None:
         for _ in range(3):
@@ -140,16 +154,130 @@ def test_what_all_workers_counted_is_added_up_and_the_dead_are_folded(sidecar: S
             assert 'errors_total{code="bad_json"} 4.0' in response.text
         assert response.headers["content-type"].startswith("text/plain")
 
-    with_pages(sidecar, use)
+    with_pages(watcher, use)
     assert not any(path.exists() for path in dead)
 
 
-def test_no_series_is_shown_twice(sidecar: Sidecar):
-    counted_by(sidecar.folder, 4_194_305, 1.0)
+def test_no_series_is_shown_twice(watcher: Watcher):
+    counted_by(watcher.folder, 4_194_305, 1.0)
 
     async def use(pages: httpx.AsyncClient) -> None:
         text = (await pages.get("/metrics")).text
         names = [line.rpartition(" ")[0] for line in text.splitlines() if line and not line.startswith("#")]
         assert len(names) == len(set(names)) > 8
 
-    with_pages(sidecar, use)
+    with_pages(watcher, use)
+
+
+async def until(what: Callable[[], bool]) -> None:
+    while not what():
+        await asyncio.sleep(0.01)
+
+
+def values(text: str) -> dict[str, float]:
+    """'name{labels}' -> value, of a metrics page."""
+    lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}
+
+
+def test_the_journal_and_the_watchers_start_are_in_the_metrics(watcher: Watcher):
+    async def use(pages: httpx.AsyncClient) -> None:
+        await until(lambda: watcher.keeper.snapshot is not None)
+        shown = values((await pages.get("/metrics")).text)
+        assert shown["signalserve_journal_ok"] == 1
+        for name in ("waiting_bytes", "behind_seconds", "rows"):
+            assert shown[f"signalserve_journal_{name}"] == 0
+        assert shown["signalserve_journal_bytes"] >= database_of(watcher.journal).stat().st_size > 0
+        assert shown["signalserve_outcomes_overdue"] == 0
+        assert shown['signalserve_journal_counts_total{what="outcomes_unknown"}'] == 0
+        assert time.time() - 60 < shown["signalserve_watcher_started_seconds"] <= time.time()
+
+    with_pages(watcher, use)
+
+
+def test_a_journal_that_fails_is_said_and_no_reason_not_to_be_ready(watcher: Watcher):
+    watcher.journal.mkdir()
+    database_of(watcher.journal).write_bytes(b"no database at all" * 100)
+
+    async def use(pages: httpx.AsyncClient) -> None:
+        response = await ready_within(pages, 5)
+        await until(lambda: "not a database" in (watcher.keeper.fault or ""))
+        response = await pages.get("/ready")
+        assert response.status_code == 200
+        assert "not written now: " in response.json()["journal"] and "predictions go on" in response.json()["journal"]
+        shown = values((await pages.get("/metrics")).text)
+        assert shown["signalserve_journal_ok"] == 0
+        assert "signalserve_journal_rows" not in shown  # nobody knows; 0 would look like a reset
+
+    with_pages(watcher, use)
+
+
+def test_a_model_is_shown_as_out_while_its_own_latch_exists(watcher: Watcher):
+    latches = Latches(watcher.journal / LATCHES)
+    of_another_version = Latch("v8", BTC, "v8", "b" * 64, ("rule",), 1, None)
+    latch = Latch("ensemble", BTC, "v8", "a" * 64, ("rule",), 2, None)
+
+    async def out(pages: httpx.AsyncClient) -> dict[str, float]:
+        shown = values((await pages.get("/metrics")).text)
+        return {name.split('"')[1]: value for name, value in shown.items() if name.startswith("signalserve_model_out")}
+
+    async def use(pages: httpx.AsyncClient) -> None:
+        assert await out(pages) == {"v8": 0, "ensemble": 0}
+        for one in (of_another_version, latch):
+            latches.trip(one)
+        assert await out(pages) == {"v8": 0, "ensemble": 1}
+        clear(watcher.journal / LATCHES, latch)
+        assert await out(pages) == {"v8": 0, "ensemble": 0}
+
+    with_pages(watcher, use)
+
+
+CLAIMS = encode_claims([OutcomeClaim("p1", None, None, 2, None), OutcomeClaim(None, BTC, 60_000, None, 1.5)])
+
+
+def test_outcomes_are_taken_from_whoever_knows_the_secret(watcher: Watcher):
+    async def use(pages: httpx.AsyncClient) -> None:
+        response = await pages.post("/outcomes", content=CLAIMS, headers={PROBE_HEADER: SECRET})
+        assert response.status_code == 200
+        nothing = {"joined": 0, "already_known": 0, "contradicting": 0, "undecidable": 0}
+        assert response.json() == {**nothing, "unknown": 2}
+
+    with_pages(watcher, use)
+
+
+@pytest.mark.parametrize("headers", [{}, {PROBE_HEADER: "guess"}, {PROBE_HEADER: "s\u00e9cret".encode("latin-1")}])
+def test_outcomes_of_strangers_are_refused_with_the_way_for_them(watcher: Watcher, headers: dict[str, Any]):
+    async def use(pages: httpx.AsyncClient) -> None:
+        response = await pages.post("/outcomes", content=CLAIMS, headers=headers)
+        assert response.status_code == 403 and "/predictions/ensemble" in response.json()["error"]
+
+    with_pages(watcher, use)
+
+
+def test_outcomes_that_no_worker_writes_are_refused_in_words(watcher: Watcher):
+    async def use(pages: httpx.AsyncClient) -> None:
+        response = await pages.post("/outcomes", content=b'{"outcomes": []}', headers={PROBE_HEADER: SECRET})
+        assert response.status_code == 400 and "expected a list" in response.json()["error"]
+
+    with_pages(watcher, use)
+
+
+def test_outcomes_can_wait_while_the_journal_fails(watcher: Watcher):
+    watcher.journal.write_text("a file where the folder should be")
+
+    async def use(pages: httpx.AsyncClient) -> None:
+        response = await pages.post("/outcomes", content=CLAIMS, headers={PROBE_HEADER: SECRET})
+        assert response.status_code == 503 and "can't be written now" in response.json()["error"]
+
+    with_pages(watcher, use)
+
+
+def test_without_a_journal_nothing_is_taken_and_all_say_so(watcher: Watcher):
+    watcher.app = make_app(watcher.prober, None, watcher.folder, SECRET)
+
+    async def use(pages: httpx.AsyncClient) -> None:
+        response = await pages.post("/outcomes", content=CLAIMS, headers={PROBE_HEADER: SECRET})
+        assert response.status_code == 503 and "nothing is recorded" in response.json()["error"]
+        assert "nothing is recorded" in (await ready_within(pages, 5)).json()["journal"]
+
+    with_pages(watcher, use)

@@ -11,7 +11,8 @@ import pytest
 from stores import BTC, ETH, write_model, write_settings, write_store
 
 from signalserve.bundle import find_bundles, load_bundle
-from signalserve.service import ENDPOINTS, PROBE_HEADER, RawRequest, Service
+from signalserve.environment import PROBE_HEADER
+from signalserve.service import ENDPOINTS, RawRequest, Service
 from signalserve.watcher.probes import Prober, make_probes
 
 SECRET = "s3cret"

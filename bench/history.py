@@ -1,0 +1,102 @@
+"""Generated predictions and bars, minute by minute, as workers write them into the journal's spool."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import uuid_utils
+
+from signalserve.bundle import Bundle
+from signalserve.demo import demo_candles
+from signalserve.journal.lines import ArmLine, BundleLine, ClosesLine, Line, PredictionLine
+from signalserve.settings import GENERATIONS, Generation
+
+MINUTE_MS: Final = 60_000
+WEIGHTS: Final = (0.4, 0.6)
+CONFIG: Final = "0" * 64
+
+Floats = npt.NDArray[np.float64]
+
+
+class History:
+    """What a service that answers by the pool writes of one window per symbol and minute: all three arms.
+
+    symbols: those of the bundles.  minutes: so many can be asked for, from 0.
+    """
+
+    def __init__(self, bundles: Sequence[Bundle], minutes: int, end_ms: int) -> None:
+        """bundles: one of each generation and symbol.  end_ms: when the last minute's bar closes."""
+        self._bundles: Mapping[tuple[Generation, str], Bundle] = {
+            (bundle.manifest.generation, bundle.manifest.symbol): bundle for bundle in bundles
+        }
+        self.symbols = sorted({symbol for _, symbol in self._bundles})
+        self.minutes = minutes
+        self._first_ms = end_ms - (minutes - 1) * MINUTE_MS
+        self._closes = {
+            symbol: demo_candles(symbol, minutes, end_ms=end_ms - MINUTE_MS).close.tolist() for symbol in self.symbols
+        }
+        self._draw = np.random.default_rng(1)
+
+    def header(self) -> list[BundleLine]:
+        """What every segment begins with."""
+        return [_bundle_line(bundle) for bundle in self._bundles.values()]
+
+    def of(self, symbol: str, minute: int) -> list[Line]:
+        """A prediction and the closing price that it came with."""
+        as_of_ms, close = self._first_ms + minute * MINUTE_MS, self._closes[symbol][minute]
+        line = PredictionLine(
+            prediction_id=str(uuid_utils.uuid7()),
+            request_id=f"bot-{symbol}-{minute}",
+            endpoint="ensemble",
+            symbol=symbol,
+            as_of_ms=as_of_ms,
+            received_ms=as_of_ms + 800,
+            close=close,
+            config=CONFIG,
+            mode="ensemble",
+            assigned="ensemble",
+            override=False,
+            degraded=None,
+            latency_ms=2.5,
+            warnings=["failed_gates"],
+            arms=self._arms(symbol),
+        )
+        return [line, ClosesLine(symbol, MINUTE_MS, as_of_ms, [close])]
+
+    def _arms(self, symbol: str) -> list[ArmLine]:
+        bundles = [self._bundles[generation, symbol] for generation in GENERATIONS]
+        temperatures = [bundle.manifest.calibration.temperature for bundle in bundles]
+        raw_logits = self._draw.normal(scale=temperatures, size=(3, 2)).T  # (models, classes)
+        probabilities = _softmax(raw_logits / np.array(temperatures)[:, None])
+        hashes = [bundle.sha256 for bundle in bundles]
+        singles = [
+            ArmLine(
+                arm, False, False, probabilities[i].tolist(), raw_logits[i].tolist(), temperatures[i], [hashes[i]], [1.0], None
+            )
+            for i, arm in enumerate(GENERATIONS)
+        ]
+        mean = np.array(WEIGHTS) @ probabilities
+        return [*singles, ArmLine("ensemble", True, False, mean.tolist(), None, 1.0, hashes, WEIGHTS, "linear")]
+
+
+def _softmax(logits: Floats) -> Floats:
+    exponentials = np.exp(logits)
+    shares: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _bundle_line(bundle: Bundle) -> BundleLine:
+    manifest = bundle.manifest
+    return BundleLine(
+        sha256=bundle.sha256,
+        generation=manifest.generation,
+        symbol=manifest.symbol,
+        version=manifest.version,
+        temperature=manifest.calibration.temperature,
+        clamp=manifest.calibration.clamp,
+        interval_ms=manifest.interval_ms,
+        horizon_bars=manifest.labels.horizon_bars if manifest.labels else None,
+        neutral_band=manifest.labels.neutral_band if manifest.labels else None,
+        base_rates=[1 / 3, 1 / 3, 1 / 3],
+    )

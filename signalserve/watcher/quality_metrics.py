@@ -1,0 +1,94 @@
+"""Live quality as metrics: computed by the thread that owns the database, read by whoever scrapes."""
+
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from signalserve.journal.counts import read_counts
+from signalserve.journal.reading import arms, base_rates, matured
+from signalserve.metrics import CONFIDENCE_EDGES
+from signalserve.watcher.quality import WINDOW, Baseline, Bin, Figure, Quality, Scores, quality_of
+
+Pair = tuple[str, str]
+
+NOTHING: Final = Quality(0, None)
+
+_NAN: Final = Figure(math.nan, None)
+_NO_BASELINE: Final = Baseline((), math.nan, math.nan, math.nan)
+_TOO_FEW: Final = Scores(
+    effective_n=None,
+    accuracy=_NAN,
+    nll=_NAN,
+    brier=_NAN,
+    before=None,
+    hindsight=_NO_BASELINE,
+    bins=tuple(Bin(edge, 0, None, None) for edge in CONFIDENCE_EDGES),
+)
+
+
+class LiveQuality(Collector):
+    """The quality of the last WINDOW outcomes of each symbol and arm.
+
+    Every series is there from the start. While outcomes are too few, counts of what was judged are 0 and all else is
+    NaN: no alert fires on it, and a 0 would be a claim. Not Gauges, which would write to the workers' folder.
+    """
+
+    def __init__(self, known: Iterable[Pair] = ()) -> None:
+        """known: each (symbol, arm) that can answer, whether it has or not."""
+        self._qualities: Mapping[Pair, Quality] = dict.fromkeys(sorted(known), NOTHING)
+        self._joined: int | None = None
+
+    def refresh(self, connection: sqlite3.Connection) -> None:
+        """Compute anew if outcomes were joined since the last time. Raises sqlite3.Error."""
+        joined = read_counts(connection)["outcomes_joined"]
+        if joined == self._joined:
+            return
+        qualities = dict.fromkeys(self._qualities, NOTHING)
+        for pair in arms(connection):
+            qualities[pair] = quality_of(matured(connection, *pair, WINDOW), base_rates(connection, *pair))
+        self._qualities = qualities  # replaced as a whole: another thread reads it
+        self._joined = joined
+
+    def collect(self) -> Iterator[Metric]:
+        outcomes = _gauge("outcomes", f"Outcomes that are judged: the last {WINDOW} of counted predictions")
+        effective = _gauge("effective_outcomes", "How many independent ones they are worth, since labels overlap")
+        accuracy = _gauge("accuracy", "Share of the outcomes that the likeliest class was right about")
+        nll = _gauge("nll", "Mean negative log-likelihood of the outcomes, nats")
+        brier = _gauge("brier", "Mean Brier score of the outcomes, summed over the classes, 0 to 2")
+        known = "known: before, when the model was made, or in hindsight, these outcomes' own shares"
+        base_accuracy = _gauge("base_accuracy", f"Accuracy of always saying the commonest class; {known}", "known")
+        base_nll = _gauge("base_nll", f"NLL of always forecasting the class shares; {known}", "known")
+        base_brier = _gauge("base_brier", f"Brier score of always forecasting the class shares; {known}", "known")
+        inside = "with a confidence up to le and above the le before it: not cumulative"
+        count = _gauge("reliability_count", f"Outcomes of predictions {inside}", "le")
+        confidence = _gauge("reliability_confidence", f"Mean confidence of predictions {inside}", "le")
+        right = _gauge("reliability_right", f"Share that was right of predictions {inside}", "le")
+        for pair, quality in self._qualities.items():
+            scores = quality.scores or _TOO_FEW
+            outcomes.add_metric(pair, quality.n)
+            effective.add_metric(pair, _number(scores.effective_n))
+            for gauge, figure in ((accuracy, scores.accuracy), (nll, scores.nll), (brier, scores.brier)):
+                gauge.add_metric(pair, figure.value)
+            for when, baseline in (("before", scores.before or _NO_BASELINE), ("hindsight", scores.hindsight)):
+                base_accuracy.add_metric((*pair, when), baseline.accuracy)
+                base_nll.add_metric((*pair, when), baseline.nll)
+                base_brier.add_metric((*pair, when), baseline.brier)
+            for one in scores.bins:
+                labels = (*pair, str(one.edge))
+                count.add_metric(labels, one.count)
+                confidence.add_metric(labels, _number(one.confidence))
+                right.add_metric(labels, _number(one.right))
+        yield from (outcomes, effective, accuracy, nll, brier, base_accuracy, base_nll, base_brier)
+        yield from (count, confidence, right)
+
+
+def _gauge(name: str, documentation: str, *more_labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"signalserve_live_{name}", documentation, labels=["symbol", "arm", *more_labels])
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,107 @@
+"""Spool lines: what is written is read again, and nothing else is."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from journal_lines import closes, config, prediction
+
+from signalserve.journal.lines import (
+    ArmLine,
+    BundleLine,
+    ClosesLine,
+    ConfigLine,
+    EventLine,
+    Line,
+    PredictionLine,
+    decode_line,
+    encode_line,
+    new_event,
+)
+
+TEXT = st.text(max_size=20)
+MS = st.integers(0, 2**53)
+FLOAT = st.floats(allow_nan=False, allow_infinity=False)
+FLOATS = st.lists(FLOAT, max_size=3)
+
+
+def built(cls: type, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.builds(cls, **fields)
+
+
+ARMS = built(
+    ArmLine, arm=TEXT, answered=st.booleans(), out=st.booleans(), probabilities=FLOATS, raw_logits=FLOATS | st.none(),
+    temperature=FLOAT, bundles=st.lists(TEXT, max_size=2), weights=FLOATS, method=TEXT | st.none(),
+)  # fmt: skip
+LINES = st.one_of(
+    built(
+        PredictionLine, prediction_id=TEXT, request_id=TEXT | st.none(), endpoint=TEXT, symbol=TEXT,
+        as_of_ms=MS | st.none(), received_ms=MS, close=FLOAT | st.none(), config=TEXT, mode=TEXT, assigned=TEXT,
+        override=st.booleans(), degraded=TEXT | st.none(), latency_ms=FLOAT, warnings=st.lists(TEXT, max_size=2),
+        arms=st.lists(ARMS, max_size=2),
+    ),
+    built(ClosesLine, symbol=TEXT, interval_ms=MS, last_ms=MS, closes=FLOATS),
+    built(
+        BundleLine, sha256=TEXT, generation=TEXT, symbol=TEXT, version=TEXT, temperature=FLOAT, clamp=FLOAT,
+        interval_ms=MS, horizon_bars=MS | st.none(), neutral_band=FLOAT | st.none(), base_rates=FLOATS | st.none(),
+    ),
+    built(ConfigLine, sha256=TEXT, text=TEXT, at_ms=MS, endpoint=TEXT, worker=MS, error=TEXT | st.none()),
+    built(
+        EventLine, event_id=TEXT, at_ms=MS, event=TEXT, who=TEXT, why=TEXT | st.none(),
+        content=st.dictionaries(TEXT, TEXT | MS | st.none() | FLOATS, max_size=3),
+    ),
+)  # fmt: skip
+
+
+@given(line=LINES)
+def test_a_line_is_read_as_it_was_written(line: Line):
+    assert decode_line(encode_line(line)) == line
+
+
+@given(line=LINES)
+def test_a_line_holds_one_newline_at_its_end_whatever_its_values(line: Line):
+    raw = encode_line(line)
+    assert (raw.index(b"\n"), len(raw.splitlines())) == (len(raw) - 1, 1)
+
+
+@given(line=LINES, data=st.data())
+def test_a_line_that_was_cut_anywhere_is_refused(line: Line, data: st.DataObject):
+    raw = encode_line(line)
+    cut = data.draw(st.integers(0, len(raw) - 2))
+    with pytest.raises(ValueError, match=r".+"):
+        decode_line(raw[:cut])
+
+
+def test_a_line_is_plain_json_that_names_its_kind():
+    assert json.loads(encode_line(closes(100.0, 101.0))) == {
+        "kind": "closes",
+        "symbol": "BTC-USD",
+        "interval_ms": 60_000,
+        "last_ms": 1_764_000_060_000,
+        "closes": [100.0, 101.0],
+    }
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"7", b'{"kind":"trade"}', b"{}"])
+def test_an_unknown_kind_is_refused_with_the_known_ones(raw: bytes):
+    with pytest.raises(ValueError, match="prediction, closes, bundle, config, event"):
+        decode_line(raw)
+
+
+def test_a_field_that_is_missing_or_unknown_is_refused():
+    content = {"kind": "config", **asdict(config())}
+    for wrong in ({**content, "extra": 1}, {key: value for key, value in content.items() if key != "worker"}):
+        with pytest.raises(ValueError, match="expected the fields of a config line"):
+            decode_line(json.dumps(wrong).encode())
+
+
+def test_arms_are_read_as_arms():
+    assert isinstance(decode_line(encode_line(prediction())).arms[0], ArmLine)  # type: ignore[union-attr]
+
+
+def test_two_events_have_two_ids():
+    one, other = (new_event("toggle", "anna", None, {}) for _ in range(2))
+    assert one.event_id != other.event_id

@@ -1,0 +1,105 @@
+"""`signalserve watcher`: what it is made of, by the environment that it shares with the workers."""
+
+import argparse
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from stores import BTC, ETH, write_model
+
+from signalserve.bundle import ARCHIVES_INDEX, load_manifests
+from signalserve.errors import ConfigError
+from signalserve.journal import LATCHES, database_of
+from signalserve.latches import Latch, Latches
+from signalserve.log import LOGGER
+from signalserve.watcher import command
+
+Start = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Two models of one symbol and one of another, as they are after packing."""
+    store = tmp_path / "store"
+    folders = [write_model(store, *of) for of in (("v6_fixed", BTC), ("v8", BTC), ("v8", ETH))]
+    names = [str(folder.relative_to(store / "bundles")) for folder in folders]
+    (store / ARCHIVES_INDEX).write_text(json.dumps({"bundles": dict.fromkeys(names, "")}))
+    return store
+
+
+@pytest.fixture
+def started(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Runs the command until its pages are up; what /metrics and /ready then say."""
+    (tmp_path / "metrics").mkdir()
+    monkeypatch.setenv("SIGNALSERVE_PROBE_SECRET", "s3cret")
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "metrics"))
+    monkeypatch.setenv("SIGNALSERVE_RUN_FOLDER", str(tmp_path / "run"))
+    monkeypatch.delenv("SIGNALSERVE_JOURNAL", raising=False)
+    monkeypatch.setattr(LOGGER, "handlers", [])
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    pages = {}
+
+    async def look(app: Any) -> None:
+        client = httpx.AsyncClient(base_url="http://watcher", transport=httpx.ASGITransport(app))
+        async with app.router.lifespan_context(app), client:
+            pages["metrics"] = (await client.get("/metrics")).text
+            while "no answer yet" in str(ready := (await client.get("/ready")).json()):
+                await asyncio.sleep(0.01)
+            pages["ready"] = ready
+
+    def serve(app: Any, **_: object) -> None:
+        asyncio.run(asyncio.wait_for(look(app), 20))
+
+    monkeypatch.setattr(uvicorn, "run", serve)
+
+    def start(*options: str) -> dict[str, Any]:
+        parser = argparse.ArgumentParser()
+        command.add_parser(parser.add_subparsers())
+        args = parser.parse_args(["watcher", "--model-store", str(store), "--inference-url", DEAD, *options])
+        assert args.run(args) == 0
+        return pages
+
+    return start
+
+
+DEAD = "http://127.0.0.1:9"
+
+
+def test_without_what_the_launcher_sets_it_says_who_sets_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("SIGNALSERVE_PROBE_SECRET", raising=False)
+    with pytest.raises(ConfigError, match=r"SIGNALSERVE_PROBE_SECRET, .* `signalserve serve` sets them"):
+        command.run(argparse.Namespace())
+
+
+def test_it_keeps_the_journal_that_the_workers_write(tmp_path: Path, started: Start, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SIGNALSERVE_JOURNAL", str(tmp_path / "journal"))
+    assert "signalserve_journal_ok" in started()["metrics"]
+    assert database_of(tmp_path / "journal").exists()
+
+
+def test_without_a_journal_it_proves_and_shows_the_rest(started: Start):
+    pages = started()
+    assert "signalserve_journal" not in pages["metrics"]
+    assert "nothing is recorded" in pages["ready"]["journal"]
+    assert "no answer: ConnectError" in pages["ready"]["not_ready"]["v8 ETH-USD"]
+
+
+def test_models_that_are_out_are_known_by_their_bundles(tmp_path: Path, started: Start, store: Path):
+    manifest = (store / "bundles" / "v8" / ETH / "1" / "manifest.json").read_bytes()
+    sha256 = hashlib.sha256(manifest).hexdigest()
+    Latches(tmp_path / "run" / LATCHES).trip(Latch("ensemble", ETH, "v8", sha256, ("rule",), 1, None))
+    lines = [line for line in started()["metrics"].splitlines() if line.startswith("signalserve_model_out")]
+    assert len(lines) == 6
+    assert [line for line in lines if line.endswith(" 1.0")] == [
+        'signalserve_model_out{endpoint="ensemble",generation="v8",symbol="ETH-USD"} 1.0'
+    ]
+
+
+def test_quality_is_followed_for_every_model_and_for_the_pool_of_two(store: Path):
+    assert command._arms(load_manifests(store)) == {(BTC, "v6_fixed"), (BTC, "v8"), (BTC, "ensemble"), (ETH, "v8")}
