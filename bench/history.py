@@ -9,12 +9,16 @@ import uuid_utils
 
 from signalserve.bundle import Bundle
 from signalserve.demo import demo_candles
-from signalserve.journal.lines import ArmLine, BundleLine, ClosesLine, Line, PredictionLine
-from signalserve.settings import GENERATIONS, Generation
+from signalserve.journal.lines import ArmLine, BundleLine, ClosesLine, PredictionLine
+from signalserve.settings import GENERATIONS
 
 MINUTE_MS: Final = 60_000
+ARMS: Final = 3
 WEIGHTS: Final = (0.4, 0.6)
 CONFIG: Final = "0" * 64
+FEED: Final = "history"
+CLOSES: Final = 17
+"""Of one line: a new one, and those by which it hangs together with what the same worker told before."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -22,16 +26,17 @@ Floats = npt.NDArray[np.float64]
 class History:
     """What a service that answers by the pool writes of one window per symbol and minute: all three arms.
 
-    symbols: those of the bundles.  minutes: so many can be asked for, from 0.
+    symbols: those of the bundles.
     """
 
     def __init__(self, bundles: Sequence[Bundle], minutes: int, end_ms: int) -> None:
-        """bundles: one of each generation and symbol.  end_ms: when the last minute's bar closes."""
-        self._bundles: Mapping[tuple[Generation, str], Bundle] = {
+        """bundles: one of each generation and symbol.  minutes: that can be asked for.  end_ms: when the last one's bar
+        closes.
+        """
+        self._bundles: Mapping[tuple[str, str], Bundle] = {
             (bundle.manifest.generation, bundle.manifest.symbol): bundle for bundle in bundles
         }
         self.symbols = sorted({symbol for _, symbol in self._bundles})
-        self.minutes = minutes
         self._first_ms = end_ms - (minutes - 1) * MINUTE_MS
         self._closes = {
             symbol: demo_candles(symbol, minutes, end_ms=end_ms - MINUTE_MS).close.tolist() for symbol in self.symbols
@@ -42,8 +47,8 @@ class History:
         """What every segment begins with."""
         return [_bundle_line(bundle) for bundle in self._bundles.values()]
 
-    def of(self, symbol: str, minute: int) -> list[Line]:
-        """A prediction and the closing price that it came with."""
+    def of(self, symbol: str, minute: int) -> tuple[PredictionLine, ClosesLine]:
+        """A prediction and the closing prices that it came with."""
         as_of_ms, close = self._first_ms + minute * MINUTE_MS, self._closes[symbol][minute]
         line = PredictionLine(
             prediction_id=str(uuid_utils.uuid7()),
@@ -62,7 +67,8 @@ class History:
             warnings=["failed_gates"],
             arms=self._arms(symbol),
         )
-        return [line, ClosesLine(symbol, MINUTE_MS, as_of_ms, [close])]
+        closes = self._closes[symbol][max(0, minute + 1 - CLOSES) : minute + 1]
+        return line, ClosesLine(symbol, FEED, MINUTE_MS, as_of_ms, closes)
 
     def _arms(self, symbol: str) -> list[ArmLine]:
         bundles = [self._bundles[generation, symbol] for generation in GENERATIONS]
@@ -72,7 +78,15 @@ class History:
         hashes = [bundle.sha256 for bundle in bundles]
         singles = [
             ArmLine(
-                arm, False, False, probabilities[i].tolist(), raw_logits[i].tolist(), temperatures[i], [hashes[i]], [1.0], None
+                arm,
+                False,
+                False,
+                probabilities[i].tolist(),
+                raw_logits[i].tolist(),
+                temperatures[i],
+                [hashes[i]],
+                [1.0],
+                None,
             )
             for i, arm in enumerate(GENERATIONS)
         ]

@@ -18,6 +18,9 @@ Mask = npt.NDArray[np.bool_]
 INTERVAL_MS: Final = 60_000
 """The reference models' bar: one minute."""
 
+CLOCK_SKEW_MS: Final = 5_000
+"""An exchange's clock, or a bot's, may be this much ahead of ours."""
+
 FIELDS: Final = ("timestamp_ms", "open", "high", "low", "close", "volume")
 """A row of the request form, and the arrays of `Candles`, in this order."""
 

@@ -34,8 +34,8 @@ OVERFLOW_BEYOND = 1e30
 class Verdict:
     """off_scale: answer, but warn.  by_many: more than a third of the columns are, which breaks an invariant.
 
-    spike: no more than that, but a value where no market ever was: the input's doing, since a scaler that is wrong moves
-    whole columns.  no_market: what is wrong with input that no market could give, else None.
+    spike: no more than that, but a value where no market ever was: the input's doing, since a wrong scaler moves whole
+    columns.  no_market: what is wrong with input that no market could give, else None.
     """
 
     off_scale: bool

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import uuid_utils
 
-from signalserve.candles import iso
+from signalserve.candles import CLOCK_SKEW_MS, iso
 from signalserve.environment import LAST_GOOD, PROBE_HEADER
 from signalserve.errors import (
     BadCandles,
@@ -52,7 +52,6 @@ Endpoint = Literal["v6_fixed", "v8", "ensemble"]
 ENDPOINTS: tuple[Endpoint, ...] = ("v6_fixed", "v8", "ensemble")
 
 STALE_INTERVALS = 3
-CLOCK_SKEW_MS = 5_000  # an exchange's clock, or a bot's, may be a little ahead of ours
 
 Floats = npt.NDArray[np.float64]
 Values = npt.NDArray[np.float32]

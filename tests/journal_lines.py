@@ -57,6 +57,6 @@ def config(**fields: Any) -> ConfigLine:
     return replace(ConfigLine(CONFIG, "defaults: …", AS_OF_MS, "ensemble", 7, None), **fields)
 
 
-def closes(*prices: float, last_ms: int = AS_OF_MS, symbol: str = BTC) -> ClosesLine:
+def closes(*prices: float, last_ms: int = AS_OF_MS, symbol: str = BTC, feed: str = "w-1") -> ClosesLine:
     """Prices of consecutive minutes, the last of which closed at last_ms."""
-    return ClosesLine(symbol, MINUTE_MS, last_ms, list(prices))
+    return ClosesLine(symbol, feed, MINUTE_MS, last_ms, list(prices))

@@ -103,8 +103,8 @@ class OutcomeTally(Result):
     """What became of the outcomes that were told; each counts once.
 
     joined: at least one prediction had none before.  already_known: told once more.  unknown: no such prediction is
-    kept.  contradicting: another outcome is known, nothing was changed.  undecidable: told as a price, where the
-    prediction's own close or its label's rule is not known.
+    kept.  contradicting: another outcome is known, nothing was changed.  undecidable: told before its time, or as a
+    price where the prediction's own close or its label's rule is not known, or is not one for all at that moment.
     """
 
     joined: Count

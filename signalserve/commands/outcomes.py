@@ -21,7 +21,7 @@ _WORDS: Final = {
     "already_known": "were known already",
     "unknown": "are about predictions that the journal does not hold",
     "contradicting": "contradict an outcome that is known, and changed nothing",
-    "undecidable": "are prices of predictions whose own close or label rule is not known",
+    "undecidable": "came before their time, or are prices of predictions whose own close or label rule is not known",
 }
 
 

@@ -6,13 +6,14 @@ from typing import Final
 COUNTS: Final = {
     "repeats": "predictions of a (symbol, as_of, arm) that was there already",
     "torn_lines": "spool lines that could not be read, such as the last one of a full disk",
-    "closes_contradicting": "closing prices that differ from the one first told for the same bar",
+    "closes_contradicting": "closing prices that differ from the one first told for the same bar of the same feed",
     "outcomes_joined": "predictions whose outcome was found",
     "outcomes_known": "outcomes told once more",
     "outcomes_contradicting": "outcomes refused because another one is known",
     "outcomes_unknown": "outcomes of no prediction that is kept",
-    "outcomes_undecidable": "outcomes told as a price where the prediction's own close or label rule is not known",
-    "other_feed": "predictions left without an outcome because their close is not the one of the bars that came later",
+    "outcomes_undecidable": "outcomes told as a price where the prediction's own close or label rule is not known, "
+    "or before the horizon has passed",
+    "ambiguous": "predictions left without an outcome because feeds disagree about it",
     "retired": "rows deleted by age or size",
 }
 

@@ -313,7 +313,8 @@ def standings(connection: sqlite3.Connection, now_ms: int) -> list[Standing]:
         """
         SELECT symbol, arm, left_out, count(*), count(outcome),
             count(*) FILTER (
-                WHERE outcome IS NULL AND outcome_source IS NULL AND band IS NOT NULL AND as_of_ms + horizon_ms <= ?
+                WHERE outcome IS NULL AND outcome_source IS NULL AND band IS NOT NULL AND close IS NOT NULL
+                    AND as_of_ms + horizon_ms <= ?
             ),
             min(time_ms), max(time_ms)
         FROM predictions GROUP BY symbol, arm, left_out ORDER BY symbol, arm, left_out

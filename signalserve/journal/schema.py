@@ -35,7 +35,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         horizon_ms INTEGER, band REAL,      -- its label's rule; null where nobody knows it
         outcome INTEGER,                    -- 0 DOWN, 1 NEUTRAL, 2 UP; null until it is known
         outcome_close REAL,                 -- the price that decided it, where it was one
-        outcome_source TEXT,                -- bars: joined by itself; caller: told; other_feed: none, by other prices
+        outcome_source TEXT,                -- bars: joined by itself; caller: told; ambiguous: none, feeds disagree
         outcome_at_ms INTEGER               -- when it was joined
     );
     -- statistics: the last n of an arm, also of those with an outcome; and each (symbol, as_of, arm) counts once
@@ -60,7 +60,12 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     );
     CREATE INDEX events_at ON events (at_ms);
     CREATE TABLE closes (
-        symbol TEXT NOT NULL, at_ms INTEGER NOT NULL, close REAL NOT NULL, PRIMARY KEY (symbol, at_ms)
+        symbol TEXT NOT NULL,
+        feed TEXT NOT NULL,                 -- which series of prices
+        at_ms INTEGER NOT NULL,
+        close REAL,                         -- null: told alone, and by two callers differently
+        told_ms INTEGER NOT NULL,           -- when it came: bars of long ago may be replayed today
+        PRIMARY KEY (symbol, at_ms, feed)
     ) WITHOUT ROWID;
     CREATE TABLE spools (name TEXT PRIMARY KEY, offset INTEGER NOT NULL) WITHOUT ROWID;  -- how far each is drained
     CREATE TABLE counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;   -- what was seen and left out

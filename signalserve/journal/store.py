@@ -196,9 +196,10 @@ class JournalStore:
             ).rowcount
             for symbol in self._close_symbols():
                 deleted += self.connection.execute(
-                    "DELETE FROM closes WHERE symbol = ? AND at_ms IN "
-                    "(SELECT at_ms FROM closes WHERE symbol = ? AND at_ms < ? ORDER BY at_ms LIMIT ?)",
-                    (symbol, symbol, end_ms, BATCH),
+                    "DELETE FROM closes WHERE symbol = ? AND (at_ms, feed) IN "
+                    "(SELECT at_ms, feed FROM closes WHERE symbol = ? AND at_ms < ? AND told_ms < ? "
+                    "ORDER BY at_ms, feed LIMIT ?)",
+                    (symbol, symbol, end_ms, end_ms, BATCH),
                 ).rowcount
             if deleted:
                 bump(self.connection, "retired", deleted)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 
 import load
@@ -141,3 +142,17 @@ def test_nobody_listening_is_said_at_once(body: Path) -> None:
         pass
     with pytest.raises(LoadError, match=f"127.0.0.1:{port}: .*refused"):
         run(port, body)
+
+
+def test_as_of_moves_on_by_a_minute_with_each_request(body: Path) -> None:
+    request = HttpRequest(80, "/p", body, {"X-Symbol": "BTC-USD"}, as_of=946_684_740)
+    sent = [payload.partition(b"\r\n\r\n") for payload in islice(request.payloads(), 3)]
+    moments = [head.partition(b"X-As-Of: ")[2].decode() for head, _, _ in sent]
+    assert moments == ["1999-12-31T23:59:00Z", "2000-01-01T00:00:00Z", "2000-01-01T00:01:00Z"]
+    assert {content for _, _, content in sent} == {body.read_bytes()}
+
+
+def test_without_as_of_every_request_is_the_same(body: Path) -> None:
+    first, second = islice(HttpRequest(80, "/p", body, {}).payloads(), 2)
+    assert first is second
+    assert b"X-As-Of" not in first

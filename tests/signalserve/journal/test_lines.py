@@ -43,7 +43,7 @@ LINES = st.one_of(
         override=st.booleans(), degraded=TEXT | st.none(), latency_ms=FLOAT, warnings=st.lists(TEXT, max_size=2),
         arms=st.lists(ARMS, max_size=2),
     ),
-    built(ClosesLine, symbol=TEXT, interval_ms=MS, last_ms=MS, closes=FLOATS),
+    built(ClosesLine, symbol=TEXT, feed=TEXT, interval_ms=MS, last_ms=MS, closes=FLOATS),
     built(
         BundleLine, sha256=TEXT, generation=TEXT, symbol=TEXT, version=TEXT, temperature=FLOAT, clamp=FLOAT,
         interval_ms=MS, horizon_bars=MS | st.none(), neutral_band=FLOAT | st.none(), base_rates=FLOATS | st.none(),
@@ -79,6 +79,7 @@ def test_a_line_is_plain_json_that_names_its_kind():
     assert json.loads(encode_line(closes(100.0, 101.0))) == {
         "kind": "closes",
         "symbol": "BTC-USD",
+        "feed": "w-1",
         "interval_ms": 60_000,
         "last_ms": 1_764_000_060_000,
         "closes": [100.0, 101.0],

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from signalserve.feeds import TOLD
 from signalserve.journal.counts import read_counts
 from signalserve.journal.lines import ClosesLine
-from signalserve.journal.outcomes import Tally, apply, label_late, overdue, take_closes
+from signalserve.journal.outcomes import CLOCK_SKEW_MS, Tally, apply, label_late, overdue, take_closes
 from signalserve.journal.schema import migrate
 from signalserve.outcome_request import OutcomeClaim
 
@@ -52,9 +53,14 @@ def put(db: sqlite3.Connection, prediction_id: str = "p1", arm: str = "v8", **fi
     return db.execute(f"INSERT INTO predictions ({names}) VALUES ({marks})", list(row.values())).lastrowid or 0
 
 
-def bars(*closes: float, last: int, symbol: str = BTC) -> ClosesLine:
+def bars(*closes: float, last: int, symbol: str = BTC, feed: str = "w-1") -> ClosesLine:
     """Consecutive closes, the last of them `last` bars after AS_OF."""
-    return ClosesLine(symbol, MINUTE, AS_OF + last * MINUTE, closes)
+    return ClosesLine(symbol, feed, MINUTE, AS_OF + last * MINUTE, closes)
+
+
+def whole(close: float, later: float, feed: str = "w-1") -> ClosesLine:
+    """What a feed tells from AS_OF to one horizon later."""
+    return bars(*[close] * HORIZON, later, last=HORIZON, feed=feed)
 
 
 def outcomes(db: sqlite3.Connection) -> list[Any]:
@@ -79,7 +85,7 @@ def counted(db: sqlite3.Connection) -> dict[str, int]:
 )
 def test_the_bar_one_horizon_later_labels_a_prediction(db, later, label):
     put(db)
-    take_closes(db, bars(later, last=HORIZON), NOW)
+    take_closes(db, whole(100.0, later), NOW)
     assert row(db) == (label, later, "bars", NOW)
     assert counted(db) == {"outcomes_joined": 1}
 
@@ -88,23 +94,23 @@ def test_every_arm_is_labelled_by_its_own_rule(db):
     put(db, arm="v8")
     put(db, arm="v6_fixed", answered=0, band=5e-3)
     put(db, arm="ensemble", answered=0, horizon_ms=None, band=None)
-    take_closes(db, bars(100.2, last=HORIZON), NOW)
+    take_closes(db, whole(100.0, 100.2), NOW)
     assert outcomes(db) == [UP, NEUTRAL, None]
 
 
 def test_predictions_before_their_bars_and_bars_before_their_predictions_give_the_same(db):
     later = fresh()
     put(db)
-    take_closes(db, bars(*[100.0] * 15, 101.0, last=HORIZON), NOW)
-    take_closes(later, bars(*[100.0] * 15, 101.0, last=HORIZON), NOW)
+    take_closes(db, whole(100.0, 101.0), NOW)
+    take_closes(later, whole(100.0, 101.0), NOW)
     put(later)
     label_late(later, BTC, AS_OF, NOW)
     assert row(db) == row(later) == (UP, 101.0, "bars", NOW)
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.permutations(range(8)), st.lists(st.floats(99, 101), min_size=40, max_size=40), st.data())
-def test_labels_do_not_depend_on_the_order_in_which_bars_come(order, closes, data):
+@given(st.permutations(range(8)), st.lists(st.floats(99, 101), min_size=40, max_size=40))
+def test_labels_do_not_depend_on_the_order_in_which_bars_come(order, closes):
     """Against the rule computed straight from the bars; each piece of five bars may be told more than once."""
     db = fresh()
     horizons = [3, 7]
@@ -113,8 +119,7 @@ def test_labels_do_not_depend_on_the_order_in_which_bars_come(order, closes, dat
         [(str(horizon), MINUTE, horizon) for horizon in horizons],
     )
     for i, horizon in itertools.product(range(40), horizons):
-        known = closes[i] if data.draw(st.booleans()) else None
-        put(db, f"{i}/{horizon}", as_of_ms=AS_OF + i * MINUTE, close=known, horizon_ms=horizon * MINUTE)
+        put(db, f"{i}/{horizon}", as_of_ms=AS_OF + i * MINUTE, close=closes[i], horizon_ms=horizon * MINUTE)
     for piece in [*order, *order[:3]]:
         take_closes(db, bars(*closes[5 * piece : 5 * piece + 5], last=5 * piece + 4), NOW)
     expected = [
@@ -129,16 +134,18 @@ def label(close: float, later: float) -> int:
     return UP if move > BAND else DOWN if move < -BAND else NEUTRAL
 
 
-def test_a_prediction_without_a_close_takes_the_bars_own(db):
+def test_a_prediction_without_a_close_is_left_to_its_caller(db):
+    """Nobody knows whose price it was made at."""
     put(db, close=None)
-    take_closes(db, bars(101.0, last=HORIZON), NOW)
-    assert outcomes(db) == [None]
-    take_closes(db, bars(100.0, last=0), NOW)
-    assert row(db) == (UP, 101.0, "bars", NOW)
+    take_closes(db, whole(100.0, 101.0), NOW)
+    assert row(db) == (None, None, None, None)
+    apply(db, [by_id(direction=UP)], NOW)
+    assert outcomes(db) == [UP]
 
 
 def test_no_neighbour_stands_in_for_a_bar_that_never_came(db):
     put(db)
+    take_closes(db, bars(100.0, last=0), NOW)
     take_closes(db, bars(100.0, 105.0, last=HORIZON - 1), NOW)
     take_closes(db, bars(105.0, 100.0, last=HORIZON + 2), NOW)
     assert outcomes(db) == [None]
@@ -149,17 +156,23 @@ def test_no_neighbour_stands_in_for_a_bar_that_never_came(db):
 @pytest.mark.parametrize("fields", [{"as_of_ms": None}, {"band": None}, {"horizon_ms": None}, {"symbol": ETH}])
 def test_what_can_not_be_decided_stays_open(db, fields):
     put(db, **fields)
-    take_closes(db, bars(*[100.0] * 15, 105.0, last=HORIZON), NOW)
+    take_closes(db, whole(100.0, 105.0), NOW)
     assert outcomes(db) == [None]
 
 
-def test_the_close_that_was_first_told_stays(db):
+def test_of_a_bar_that_was_revised_the_close_first_told_stays(db):
+    take_closes(db, bars(100.0, last=0), NOW)
+    take_closes(db, bars(100.0 * (1 + 1e-12), 101.0, last=1), NOW)
+    take_closes(db, bars(100.5, 101.0, last=1), NOW)
+    assert kept(db) == [("w-1", 100.0), ("w-1", 101.0)]
+    assert counted(db) == {"closes_contradicting": 1}
     put(db)
-    take_closes(db, bars(100.0, 101.0, last=HORIZON), NOW)
-    take_closes(db, bars(100.0 * (1 + 1e-12), 99.0, last=HORIZON), NOW + 1)
+    take_closes(db, bars(101.0, last=HORIZON), NOW)
     assert row(db) == (UP, 101.0, "bars", NOW)
-    assert db.execute("SELECT close FROM closes ORDER BY at_ms").fetchall() == [(100.0,), (101.0,)]
-    assert counted(db) == {"closes_contradicting": 1, "outcomes_joined": 1}
+
+
+def kept(db: sqlite3.Connection) -> list[Any]:
+    return db.execute("SELECT feed, close FROM closes ORDER BY at_ms, feed").fetchall()
 
 
 def test_closes_that_are_known_write_nothing(db):
@@ -170,22 +183,120 @@ def test_closes_that_are_known_write_nothing(db):
     assert db.total_changes == before
 
 
-def test_a_prediction_from_another_feed_is_counted_once_and_left_alone(db):
-    put(db, close=100.01)
-    for last in (0, HORIZON, HORIZON + 1):
-        take_closes(db, bars(100.0, last=last), NOW)
-    put(db, "p2", arm="v6_fixed", close=100.0 * (1 + 1e-7))  # rounded, not another feed
+# ---- feeds
+
+
+def test_two_feeds_that_take_turns_give_each_prediction_its_own_label(db):
+    feeds = {"w-1": [100 + 0.01 * i for i in range(40)], "w-2": [103 - 0.02 * i for i in range(40)]}
+    for i, (feed, closes) in itertools.product(range(40), feeds.items()):
+        put(db, f"{feed}/{i}", as_of_ms=AS_OF + i * MINUTE, close=closes[i])
+        take_closes(db, bars(*closes[max(0, i - HORIZON) : i + 1], last=i, feed=feed), NOW)
+    own = [label(closes[i], closes[i + HORIZON]) for i in range(25) for closes in feeds.values()]
+    assert outcomes(db) == own + [None] * 30
+    assert set(own) == {UP, DOWN}
+
+
+def test_a_demo_never_decides_a_real_prediction(db):
+    take_closes(db, bars(*[50.0] * 31, last=HORIZON + 15, feed="demo"), NOW)
+    put(db)
+    label_late(db, BTC, AS_OF, NOW)
+    take_closes(db, bars(100.0, last=0), NOW)
+    assert outcomes(db) == [None]
+    take_closes(db, bars(101.0, last=HORIZON), NOW)
+    assert row(db) == (UP, 101.0, "bars", NOW)
+
+
+def test_a_feed_that_holds_one_end_only_decides_nothing(db):
+    put(db)
+    take_closes(db, bars(100.0, last=0, feed="w-1"), NOW)
+    take_closes(db, bars(101.0, last=HORIZON, feed="w-2"), NOW)
+    assert outcomes(db) == [None]
+    take_closes(db, bars(100.0, last=0, feed="w-2"), NOW)
+    assert outcomes(db) == [UP]
+
+
+def test_a_price_that_was_rounded_to_float32_is_still_its_feeds_own(db):
+    put(db, close=100.0 * (1 + 9e-7))
+    put(db, "p2", close=100.0 * (1 + 11e-7))
+    take_closes(db, whole(100.0, 101.0), NOW)
+    assert outcomes(db) == [UP, None]
+
+
+def test_feeds_that_agree_decide_together(db):
+    for feed, later in (("w-1", 101.0), ("w-2", 101.5)):
+        take_closes(db, whole(100.0, later, feed), NOW)
+    put(db)
+    label_late(db, BTC, AS_OF, NOW)
+    assert row(db) == (UP, 101.0, "bars", NOW)
+
+
+def test_what_feeds_disagree_about_is_counted_once_and_left_to_its_caller(db):
+    for feed, later in (("w-1", 101.0), ("w-2", 99.0)):
+        take_closes(db, whole(100.0, later, feed), NOW)
+    put(db)
     for _ in range(3):
         label_late(db, BTC, AS_OF, NOW)
-    assert outcomes(db) == [None, NEUTRAL]
-    assert counted(db) == {"other_feed": 1, "outcomes_joined": 1}
-
-
-def test_its_caller_can_still_tell_what_became_of_it(db):
-    put(db, close=100.01)
-    take_closes(db, bars(*[100.0] * 16, last=HORIZON), NOW)
+    assert row(db) == (None, None, "ambiguous", None)
+    assert counted(db) == {"ambiguous": 1}
     assert apply(db, [by_id(close=100.0)], NOW) == Tally(joined=1)
     assert row(db) == (NEUTRAL, 100.0, "caller", NOW)
+
+
+@pytest.mark.parametrize("bar", [0, HORIZON])
+def test_a_close_told_alone_and_differently_decides_nothing(db, bar):
+    for i in (0, HORIZON):
+        take_closes(db, bars(100.0, last=i, feed=TOLD), NOW)
+    take_closes(db, bars(100.5, last=bar, feed=TOLD), NOW)
+    take_closes(db, bars(100.0, last=bar, feed=TOLD), NOW)
+    put(db)
+    label_late(db, BTC, AS_OF, NOW)
+    assert sorted(kept(db), key=str) == [(TOLD, 100.0), (TOLD, None)]
+    assert row(db) == (None, None, None, None)
+    assert counted(db) == {"closes_contradicting": 1}
+
+
+def test_a_close_told_alone_twice_decides(db):
+    for i, close in ((0, 100.0), (0, 100.0 * (1 + 1e-7)), (HORIZON, 99.0), (HORIZON, 99.0)):
+        take_closes(db, bars(close, last=i, feed=TOLD), NOW)
+    put(db)
+    label_late(db, BTC, AS_OF, NOW)
+    assert row(db) == (DOWN, 99.0, "bars", NOW)
+    assert counted(db) == {"outcomes_joined": 1}
+
+
+BARS = 12
+STEPS = st.lists(st.integers(-3, 3), min_size=BARS, max_size=BARS)
+
+
+@settings(deadline=None, max_examples=50)
+@given(STEPS, STEPS, st.data())
+def test_whatever_the_order_a_label_is_that_of_the_predictions_own_feed(one, other, data):
+    """Lines overlap as a worker's do; some never come. No two prices of the feeds are the same."""
+    db, horizon = fresh(), 4
+    db.execute("INSERT INTO bundles (sha256, interval_ms, horizon_bars) VALUES ('cd', ?, ?)", (MINUTE, horizon))
+    feeds = {"w-1": walk(100.0, one), "w-2": walk(100.03, other)}
+    pieces = [(feed, end) for feed in feeds for end in range(horizon, BARS)]
+    told = data.draw(st.lists(st.sampled_from(pieces), unique=True))
+    asked = [(feed, i, None) for feed in feeds for i in range(BARS)]
+    own = []
+    for feed, at, *prediction in data.draw(st.permutations([*told, *asked])):
+        if prediction:
+            put(db, as_of_ms=AS_OF + at * MINUTE, close=feeds[feed][at], horizon_ms=horizon * MINUTE)
+            label_late(db, BTC, AS_OF + at * MINUTE, NOW)
+            own.append((feed, at))
+        else:
+            take_closes(db, bars(*feeds[feed][at - horizon : at + 1], last=at, feed=feed), NOW)
+    known = {(feed, at) for feed, end in told for at in range(end - horizon, end + 1)}
+    assert outcomes(db) == [
+        label(feeds[feed][at], feeds[feed][at + horizon]) if {(feed, at), (feed, at + horizon)} <= known else None
+        for feed, at in own
+    ]
+    db.close()
+
+
+def walk(start: float, steps: Sequence[int]) -> list[float]:
+    """Steps of 0.06: prices of walks that start 0.03 apart never meet."""
+    return [start + 0.06 * height for height in itertools.accumulate(steps)]
 
 
 def test_only_what_bars_could_have_labelled_is_overdue(db):
@@ -193,7 +304,8 @@ def test_only_what_bars_could_have_labelled_is_overdue(db):
     put(db, "p2", as_of_ms=AS_OF + MINUTE)
     put(db, "p3", band=None)
     put(db, "p4", outcome=UP)
-    put(db, "p5", outcome_source="other_feed")
+    put(db, "p5", outcome_source="ambiguous")
+    put(db, "p6", close=None)
     due = AS_OF + HORIZON * MINUTE + DAY
     assert [overdue(db, due + wait) for wait in (-1, 0, MINUTE)] == [0, 1, 2]
 
@@ -225,7 +337,7 @@ def test_a_claim_joins_once_and_is_known_from_then_on(db, claim, found):
 def test_a_contradicting_claim_changes_nothing(db):
     put(db)
     put(db, "p2", arm="v6_fixed")
-    take_closes(db, bars(101.0, last=HORIZON), NOW)
+    take_closes(db, whole(100.0, 101.0), NOW)
     put(db, "p3", arm="ensemble")  # open still, and left so
     assert apply(db, [at(DOWN), by_id(close=99.0)], NOW) == Tally(contradicting=2)
     assert outcomes(db) == [UP, UP, None]
@@ -235,7 +347,7 @@ def test_a_contradicting_claim_changes_nothing(db):
 def test_bars_leave_alone_what_a_caller_told(db):
     put(db)
     apply(db, [by_id(direction=UP)], NOW)
-    take_closes(db, bars(99.0, last=HORIZON), NOW + 1)
+    take_closes(db, whole(100.0, 99.0), NOW + 1)
     assert row(db) == (UP, None, "caller", NOW)
 
 
@@ -251,6 +363,33 @@ def test_a_price_decides_nothing_without_a_close_and_a_rule(db, fields):
     put(db, **fields)
     assert apply(db, [by_id(close=101.0), at(close=101.0)], NOW) == Tally(undecidable=2)
     assert apply(db, [by_id(direction=UP)], NOW) == Tally(joined=1)
+
+
+@pytest.mark.parametrize("claim", [by_id(direction=UP), by_id(close=101.0), at(UP), at(close=101.0)])
+def test_nobody_knows_an_outcome_before_its_horizon_has_passed(db, claim):
+    put(db)
+    due = AS_OF + HORIZON * MINUTE
+    assert apply(db, [claim], due - CLOCK_SKEW_MS - 1) == Tally(undecidable=1)
+    assert (outcomes(db), counted(db)) == ([None], {"outcomes_undecidable": 1})
+    assert apply(db, [claim], due - CLOCK_SKEW_MS) == Tally(joined=1)
+
+
+@pytest.mark.parametrize("claim", [by_id(direction=UP), by_id(close=101.0)])
+def test_a_claim_by_id_leaves_another_markets_predictions_alone(db, claim):
+    put(db, "p1", close=100.0)
+    put(db, "p2", close=100.5)
+    put(db, "p3", close=None)
+    put(db, "p4", close=100.0 * (1 + 1e-7))
+    apply(db, [claim], NOW)
+    assert outcomes(db) == [UP, None, None, UP]
+
+
+def test_a_price_at_a_moment_at_which_two_markets_were_asked_about_could_be_either_ones(db):
+    put(db, "p1", close=100.0)
+    put(db, "p2", close=100.5)
+    assert apply(db, [at(close=101.0)], NOW) == Tally(undecidable=1)
+    assert apply(db, [at(UP)], NOW) == Tally(joined=1)
+    assert outcomes(db) == [UP, UP]
 
 
 def test_a_claim_by_id_is_about_the_market_at_that_moment(db):
@@ -358,7 +497,6 @@ def told(claims: Sequence[OutcomeClaim]) -> list[Any]:
 @pytest.mark.parametrize(
     ("call", "index"),
     [
-        (lambda db: label_late(db, BTC, AS_OF, NOW), "(symbol=? AND as_of_ms=?)"),
         (lambda db: apply(db, [at(UP)], NOW), "(symbol=? AND as_of_ms=?)"),
         (lambda db: apply(db, [by_id(direction=UP)], NOW), "(prediction_id=?)"),
         (lambda db: overdue(db, NOW), "waiting"),
@@ -369,7 +507,20 @@ def test_no_question_reads_the_whole_journal(db, call, index):
     db.set_trace_callback(asked.append)
     call(db)
     db.set_trace_callback(None)
+    [step] = [step[3] for step in db.execute("EXPLAIN QUERY PLAN " + asked[0])]
+    assert "USING INDEX" in step
+    assert step.endswith(index)
+
+
+def test_prices_are_looked_up_before_predictions(db):
+    asked: list[str] = []
+    db.set_trace_callback(asked.append)
+    label_late(db, BTC, AS_OF, NOW)
+    db.set_trace_callback(None)
     plan = [step[3] for step in db.execute("EXPLAIN QUERY PLAN " + asked[0])]
-    assert "USING INDEX" in plan[0]
-    assert plan[0].endswith(index)
-    assert not any(step.startswith("SCAN") for step in plan[1:])
+    assert [step for step in plan if step.startswith("SEARCH")] == [
+        "SEARCH later USING PRIMARY KEY (symbol=? AND at_ms=?)",
+        "SEARCH own USING PRIMARY KEY (symbol=? AND at_ms=? AND feed=?)",
+        "SEARCH p USING INDEX waiting (symbol=? AND as_of_ms=?)",
+    ]
+    assert [step for step in plan if step.startswith("SCAN")] == ["SCAN bundles", "SCAN rule"]

@@ -225,12 +225,13 @@ def test_standings_say_what_became_of_the_predictions(journal):
     add_prediction(journal, 4, left_out="repeat")
     add_prediction(journal, 5, left_out="override", outcome=0)
     add_prediction(journal, 6, symbol="ETH-USD", band=None)
+    add_prediction(journal, -1, symbol="ETH-USD", close=None)
     now_ms = START_MS + (2 + 15) * MINUTE + outcomes.OVERDUE_MS
     btc, eth = standings(journal, now_ms)
     assert (btc.symbol, btc.arm, btc.rows, btc.counted, btc.labelled, btc.waiting) == (SYMBOL, ARM, 6, 4, 3, 3)
     assert btc.left_out == {"override": 1, "repeat": 1}
     assert ((btc.first_ms - START_MS) / MINUTE, (btc.last_ms - START_MS) / MINUTE) == (0, 5)
-    assert (eth.rows, eth.left_out, eth.waiting, eth.overdue) == (1, {}, 1, 0)
+    assert (eth.rows, eth.left_out, eth.waiting, eth.overdue) == (2, {}, 2, 0)
     assert btc.overdue == 1 == outcomes.overdue(journal, now_ms)
 
 

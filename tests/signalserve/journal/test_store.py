@@ -204,7 +204,7 @@ def test_an_event_is_kept_once(store: JournalStore, take: Callable[..., int]):
 def test_an_outcome_finds_its_prediction_whichever_came_first(
     store: JournalStore, take: Callable[..., int], closes_first: bool
 ):
-    later = closes(101.0, last_ms=AS_OF_MS + 15 * MINUTE_MS)
+    later = closes(*[100.0] * 15, 101.0, last_ms=AS_OF_MS + 15 * MINUTE_MS)
     lines = (later, prediction()) if closes_first else (prediction(), later)
     take(bundle(), *lines)
     assert all_of(store, "outcome, outcome_close, outcome_source, outcome_at_ms") == [
@@ -490,7 +490,19 @@ def filled(folder: Path, days: Sequence[int], **options: Any) -> JournalStore:
     store = JournalStore(folder, now=lambda: NOW_S, **options)
     while store.drain():
         pass
+    store.connection.execute("UPDATE closes SET told_ms = at_ms")  # each was told on its day
     return store
+
+
+def test_bars_of_long_ago_that_came_today_are_kept_as_long_as_all_others(tmp_path: Path):
+    now_s = NOW_S
+    write(tmp_path, closes(1.0, 2.0, last_ms=AS_OF_MS - 500 * DAY_MS))
+    store = JournalStore(tmp_path, keep_days=30, now=lambda: now_s)
+    store.drain()
+    assert store.retire() == 0
+    now_s += 31 * DAY_MS / 1000
+    assert store.retire() == 2
+    store.close()
 
 
 def test_rows_closes_and_events_older_than_the_days_to_keep_are_retired(tmp_path: Path):
@@ -502,6 +514,21 @@ def test_rows_closes_and_events_older_than_the_days_to_keep_are_retired(tmp_path
     found = store.connection.execute("SELECT symbol, at_ms FROM closes ORDER BY symbol, at_ms").fetchall()
     assert found == [(symbol, ms) for symbol in ("BTC-USD", "X") for ms in kept]
     assert (read_counts(store.connection)["retired"], store.retire()) == (8, 0)
+    store.close()
+
+
+def test_no_more_closes_than_a_batch_are_retired_at_once_however_many_feeds_told_a_bar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(store_module, "BATCH", 2)
+    monkeypatch.setattr(store_module, "RETIRE_MOST", 1)
+    write(tmp_path, *[closes(1.0, 2.0, feed=feed) for feed in ("w-1", "w-2", "w-3")])
+    now_s = NOW_S
+    store = JournalStore(tmp_path, keep_days=1, now=lambda: now_s)
+    store.drain()
+    now_s += 2 * DAY_MS / 1000
+    assert [store.retire() for _ in range(4)] == [2, 2, 2, 0]
+    assert store.connection.execute("SELECT count(*) FROM closes").fetchone() == (0,)
     store.close()
 
 
