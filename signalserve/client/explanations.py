@@ -5,7 +5,7 @@ from typing import Final
 EXPLANATIONS: Final = {
     "clamped": "a raw logit lay beyond the clamp and was cut: the network is surer than it ever should be",
     "clamp_tie": "two classes lie at the clamp, so which one is largest is arbitrary: do not trade on the direction",
-    "features_off_scale": "more than a sixth of the columns are beyond 10 standard deviations, or a value is beyond 1,000",
+    "features_off_scale": "more than a sixth of the columns are beyond 10 standard deviations, or a value beyond 1,000",
     "stale_input": "the last bar closed more than three bars ago: this is about the past",
     "uncalibrated_weights": "the pool's temperature was fitted for other weights: the confidence is not calibrated",
     "failed_gates": "a model that did not pass its quality gates answered",

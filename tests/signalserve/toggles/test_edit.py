@@ -90,7 +90,17 @@ def difference(before: str, after: str) -> list[str]:
                 '+  salt: "2027-01"',
             ],
         ),
-        (changes.shadow(True, 12.5), ["+score_all_arms: true", "+shadow_budget_ms: 12.5"]),
+        (
+            changes.shadow(False, 12.5),
+            [
+                "-score_all_arms: true                    # every arm is computed and recorded, one answers: paired, "
+                "and in the shadow",
+                "-shadow_budget_ms: 20                    # after the answer; arms that take longer are dropped and counted",
+                "+score_all_arms: false                   # every arm is computed and recorded, one answers: paired, "
+                "and in the shadow",
+                "+shadow_budget_ms: 12.5                  # after the answer; arms that take longer are dropped and counted",
+            ],
+        ),
     ],
 )
 def test_the_shipped_file_changes_in_the_lines_that_must_change(values, expected):
