@@ -12,7 +12,7 @@ from pathlib import Path
 from signalserve.candles import iso
 from signalserve.invariants import TAKES_OUT, broken
 from signalserve.journal.lines import EventLine, new_event
-from signalserve.latches import Latch, Latches
+from signalserve.latches import Latch, Latches, latch_name
 from signalserve.log import event
 from signalserve.models import Models
 from signalserve.recent import Recent
@@ -41,7 +41,7 @@ class Guardrails:
         self._record = record
         keys = [(symbol, generation) for symbol, by in models.items() for generation in by]
         self._recent = Recent(keys, shared / f"recent-{endpoint}.bin" if shared else None)
-        self._own: dict[tuple[str, str], Latch] = {}  # where the folder can't be used
+        self._own: dict[str, Latch] = {}  # by file name too, where the folder can't be used
         self._latches: Latches | None = None
         if latches is not None:
             try:
@@ -51,12 +51,15 @@ class Guardrails:
 
     def out(self, symbol: str) -> Mapping[Generation, str]:
         """The symbol's models that must not answer, each with the reason in words."""
-        reasons: dict[Generation, str] = {}
-        for generation in self._models[symbol]:
-            latch = self._latch(symbol, generation)
-            if latch is not None:
-                reasons[generation] = f"{generation} is out since {iso(latch.at_ms)}: {', '.join(latch.rules)}"
-        return reasons
+        latches = self._all()
+        if not latches:
+            return {}
+        found = {generation: latches.get(self._name(symbol, generation)) for generation in self._models[symbol]}
+        return {
+            generation: f"{generation} is out since {iso(latch.at_ms)}: {', '.join(latch.rules)}"
+            for generation, latch in found.items()
+            if latch is not None
+        }
 
     def observe(
         self, symbol: str, generation: Generation, signs: frozenset[str], request_id: str | None
@@ -64,18 +67,20 @@ class Guardrails:
         """Take in what one prediction showed; returns the rules now broken, of which most take the model out."""
         rules = broken(self._recent.observe((symbol, generation), signs))
         fatal = rules & TAKES_OUT
-        if fatal and self._latch(symbol, generation) is None:
+        if fatal and generation not in self.out(symbol):
             self._take_out(symbol, generation, fatal, request_id)
         return rules
 
-    def _latch(self, symbol: str, generation: Generation) -> Latch | None:
+    def _name(self, symbol: str, generation: Generation) -> str:
+        return latch_name(self._endpoint, symbol, generation, self._models[symbol][generation].bundle.sha256)
+
+    def _all(self) -> Mapping[str, Latch]:
         if self._latches is not None:
             try:
-                sha256 = self._models[symbol][generation].bundle.sha256
-                return self._latches.get(self._endpoint, symbol, generation, sha256)
+                return self._latches.all()
             except OSError as error:
                 self._go_alone(error)
-        return self._own.get((symbol, generation))
+        return self._own
 
     def _take_out(self, symbol: str, generation: Generation, rules: frozenset[str], request_id: str | None) -> None:
         latch = Latch(
@@ -94,7 +99,7 @@ class Guardrails:
             except OSError as error:
                 self._go_alone(error)
         if self._latches is None:
-            self._own[symbol, generation] = latch
+            self._own[latch.file_name] = latch
         if first:
             self._recent.forget((symbol, generation))  # once cleared, it is judged by what it does then
             event(logging.ERROR, "guardrail_out", **asdict(latch))

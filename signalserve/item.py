@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,11 @@ Floats = npt.NDArray[np.float64]
 class Item:
     """asked: who should answer.  decision: who does, another where a model is out.
 
-    scale_signs: what the window's scale says of each model, as names of invariants.  input_off: the window is what
-    is wrong, and says nothing about any model.  unusable: the models that must not answer this window,
-    with the reason.  gave_nothing: a model that ran gave NaN or infinity.  answers: of the models that ran.
-    warnings: of the prediction; warnings_of: those that hold only if that model answers.  recorded: the arms that stand
-    in the journal already.
+    scale_signs: what the window's scale says of each model, as names of invariants.  input_off: the window is what is
+    wrong, and says nothing about any model.  out: the models that guardrails had taken out before the window came.
+    unusable: those that must not answer this window for what they make of it, with the reason.  gave_nothing: a model
+    that ran gave NaN or infinity.  answers: of the models that ran.  warnings: of the prediction; warnings_of: those
+    that hold only if that model answers.  recorded: the arms that stand in the journal already.
     """
 
     window: Window
@@ -33,6 +34,7 @@ class Item:
     decision: Decision
     input_off: bool = False
     scale_signs: dict[Generation, str] = field(default_factory=dict)
+    out: Mapping[Generation, str] = field(default_factory=dict)
     unusable: dict[Generation, str] = field(default_factory=dict)
     gave_nothing: bool = False
     answers: dict[Generation, ModelAnswer] = field(default_factory=dict)
@@ -47,9 +49,9 @@ class Item:
         """The answers that make the prediction, in the order of the generations."""
         return [self.answers[generation] for generation in self.decision.generations]
 
-    @property
+    @cached_property
     def probabilities(self) -> Floats:
-        """Of the prediction, (classes,): the one model's own, else the pool of all."""
+        """Of the prediction, (classes,): the one model's own, else the pool's. Not before all of them have run."""
         return pooled(self.answers, self.decision.weights, self.decision.pool)
 
     def line(
@@ -103,22 +105,20 @@ def pooled(answers: Mapping[Generation, ModelAnswer], weights: Mapping[Generatio
     return together
 
 
-def arm_lines(item: Item, own: Defaults, out: Mapping[Generation, str], *, answered: bool) -> list[ArmLine]:
-    """Every arm that follows from the models that ran.
-
-    own: the symbol's settings.  out: the models that guardrails have taken out.  answered: also mark what answered.
-    """
-    decision = item.decision
+def arm_lines(item: Item, own: Defaults, *, answered: bool) -> list[ArmLine]:
+    """Every arm that follows from the models that ran. own: the symbol's settings.  answered: mark what answered."""
+    decision, out = item.decision, {**item.out, **item.unusable}
     lines = [
         _single(answer, answered=answered and decision.variant == generation, out=generation in out)
         for generation, answer in item.answers.items()
     ]
     if answered and decision.variant == "ensemble":
-        lines.append(_pool(item, decision.weights, decision.pool, out, answered=True))
+        lines.append(_pool(item, decision.weights, decision.pool, item.probabilities, out, answered=True))
     else:
         members = [generation for generation in GENERATIONS if own.weights.get(generation, 0.0) > 0]
         if len(members) > 1 and all(generation in item.answers for generation in members):
-            lines.append(_pool(item, own.weights, own.pool, out, answered=False))
+            together = pooled(item.answers, own.weights, own.pool)
+            lines.append(_pool(item, own.weights, own.pool, together, out, answered=False))
     return lines
 
 
@@ -137,14 +137,20 @@ def _single(answer: ModelAnswer, *, answered: bool, out: bool) -> ArmLine:
 
 
 def _pool(
-    item: Item, weights: Mapping[Generation, float], how: Pool, out: Mapping[Generation, str], *, answered: bool
+    item: Item,
+    weights: Mapping[Generation, float],
+    how: Pool,
+    probabilities: Floats,
+    out: Mapping[Generation, str],
+    *,
+    answered: bool,
 ) -> ArmLine:
     members: Sequence[Generation] = [generation for generation in GENERATIONS if weights.get(generation, 0.0) > 0]
     return ArmLine(
         "ensemble",
         answered,
         any(generation in out for generation in members),
-        pooled(item.answers, weights, how).tolist(),
+        probabilities.tolist(),
         None,
         how.temperature,
         [item.answers[generation].sha256 for generation in members],

@@ -32,7 +32,7 @@ class Latch:
 
     @property
     def file_name(self) -> str:
-        return _name(self.endpoint, self.symbol, self.generation, self.sha256)
+        return latch_name(self.endpoint, self.symbol, self.generation, self.sha256)
 
 
 class Latches:
@@ -45,10 +45,13 @@ class Latches:
         self._stamp = -1
         self._latches: Mapping[str, Latch] = {}
 
-    def get(self, endpoint: str, symbol: str, generation: str, sha256: str) -> Latch | None:
-        """The latch of a model, None where it may answer."""
-        self._look()
-        return self._latches.get(_name(endpoint, symbol, generation, sha256))
+    def all(self) -> Mapping[str, Latch]:
+        """Every latch there is now, by the name of its file. Raises OSError where the folder is gone."""
+        stamp = self._folder.stat().st_mtime_ns
+        if stamp != self._stamp or time.time_ns() - stamp < SETTLED_S * 1e9:
+            self._latches = {latch.file_name: latch for latch in read_latches(self._folder)}
+            self._stamp = stamp
+        return self._latches
 
     def trip(self, latch: Latch) -> bool:
         """Take a model out; True in the one process that was first to. Raises OSError where the disk refuses."""
@@ -63,12 +66,6 @@ class Latches:
             staged.unlink(missing_ok=True)
             self._stamp = -1
         return True
-
-    def _look(self) -> None:
-        stamp = self._folder.stat().st_mtime_ns
-        if stamp != self._stamp or time.time_ns() - stamp < SETTLED_S * 1e9:
-            self._latches = {latch.file_name: latch for latch in read_latches(self._folder)}
-            self._stamp = stamp
 
 
 def read_latches(folder: Path) -> list[Latch]:
@@ -94,7 +91,8 @@ def _by_name(path: Path) -> Iterator[Latch]:
         yield Latch(endpoint, symbol, generation, sha256, ("latch file damaged",), changed_ms, None)
 
 
-def _name(endpoint: str, symbol: str, generation: str, sha256: str) -> str:
+def latch_name(endpoint: str, symbol: str, generation: str, sha256: str) -> str:
+    """The file of a model that is out. sha256: of its bundle's manifest."""
     return f"{endpoint}.{symbol}.{generation}.{sha256[:12]}.json"
 
 

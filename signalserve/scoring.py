@@ -5,7 +5,7 @@ which may need another model to run.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -40,11 +40,12 @@ class Scorer:
         """Run the models that answer, and others in their place where one is out or drops out now."""
         asked = [(item, call) for call in calls if not call.is_probe for item in call.items]
         for item, _ in asked:
-            self._reroute(item, settings, self._guardrails.out(item.window.symbol))
+            item.out = self._guardrails.out(item.window.symbol)
+            self._reroute(item, settings)
         self._run_models(calls)
         for item, call in asked:
             # ends: a model that could not be used for this window, or has answered it, is not run again
-            while self._reroute(item, settings, {}):
+            while item.unusable and self._reroute(item, settings):
                 self._run_missing(item, call)
 
     def run_others(self, items: Sequence[Item]) -> None:
@@ -52,6 +53,7 @@ class Scorer:
         call = Call(is_probe=False)
         queues: dict[tuple[str, Generation], list[tuple[Item | None, Call]]] = {}
         for item in items:
+            item.out = self._guardrails.out(item.window.symbol)
             missing = [g for g in self._models[item.window.symbol] if g not in item.answers and g not in item.unusable]
             if self.scale_fault(item, missing) is None:
                 for generation in missing:
@@ -89,9 +91,9 @@ class Scorer:
         model = self._models[item.window.symbol][generation]
         return model.scale_check.judge(item.window.values[:, model.order])
 
-    def _reroute(self, item: Item, settings: Settings, out: Mapping[Generation, str]) -> bool:
+    def _reroute(self, item: Item, settings: Settings) -> bool:
         """Give the answer to another arm where a model of this one is out; True where models may have to be run."""
-        out = {**out, **item.unusable}
+        out = {**item.out, **item.unusable}
         if not out or item.fault is not None:
             return False
         symbol = item.window.symbol
@@ -161,7 +163,7 @@ class Scorer:
             self._metrics.logits(item.window.symbol, generation, logits)
             rules = self._observe(item, generation, signs)
             item.warnings_of[generation].extend(f"invariant_{rule}" for rule in rules)
-            reason = self._guardrails.out(item.window.symbol).get(generation)
+            reason = self._guardrails.out(item.window.symbol).get(generation) if signs else None
             if reason is not None:  # by this very answer, or by one before it in the batch
                 item.unusable[generation] = reason
 

@@ -96,12 +96,11 @@ class Service:
         self.schemas = schemas
         self._settings = settings
         self._metrics = metrics
-        self._guardrails = guardrails or Guardrails(endpoint, models)
         self._recorder = recorder
         self._watcher = watcher
         self._probe_secret = probe_secret
         self._now = now
-        self._scorer = Scorer(endpoint, models, self._guardrails, metrics)
+        self._scorer = Scorer(endpoint, models, guardrails or Guardrails(endpoint, models), metrics)
         self._shadows = Shadows(self._score, recorder.write, metrics.shadows) if recorder else None
 
     @classmethod
@@ -328,8 +327,7 @@ class Service:
         lines: list[Line] = []
         latency_ms = (time.perf_counter() - started) * 1000
         for item in _answered(calls):
-            own, out = force.settings.of(item.window.symbol), self._guardrails.out(item.window.symbol)
-            arms = arm_lines(item, own, out, answered=True)
+            arms = arm_lines(item, force.settings.of(item.window.symbol), answered=True)
             item.recorded = frozenset(arm.arm for arm in arms)
             lines.append(item.line(self.endpoint, force.sha256, received_ms, latency_ms, arms))
             lines.extend(self._recorder.closes(item.window, self.schemas[item.window.symbol].interval_ms))
@@ -353,8 +351,8 @@ class Service:
         latency_ms = (time.perf_counter() - started) * 1000
         lines = []
         for item in job.items:
-            own, out = job.force.settings.of(item.window.symbol), self._guardrails.out(item.window.symbol)
-            arms = [arm for arm in arm_lines(item, own, out, answered=False) if arm.arm not in item.recorded]
+            own = job.force.settings.of(item.window.symbol)
+            arms = [arm for arm in arm_lines(item, own, answered=False) if arm.arm not in item.recorded]
             if arms:
                 lines.append(item.line(self.endpoint, job.force.sha256, job.received_ms, latency_ms, arms))
         return lines

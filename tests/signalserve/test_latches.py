@@ -3,17 +3,17 @@
 import multiprocessing
 from pathlib import Path
 
-from signalserve.latches import Latch, Latches, clear, read_latches
+from signalserve.latches import Latch, Latches, clear, latch_name, read_latches
 
 LATCH = Latch("ensemble", "BTC-USD", "v8", "ab" * 32, ("clamped",), 1_764_000_000_000, "bot-7")
-KEY = (LATCH.endpoint, LATCH.symbol, LATCH.generation, LATCH.sha256)
+KEY = LATCH.file_name
 
 
 def test_a_latch_is_seen_by_every_worker_and_outlives_them(tmp_path: Path):
     one, other = Latches(tmp_path), Latches(tmp_path)
-    assert other.get(*KEY) is None
+    assert other.all().get(KEY) is None
     assert one.trip(LATCH)
-    assert one.get(*KEY) == other.get(*KEY) == Latches(tmp_path).get(*KEY) == LATCH
+    assert one.all().get(KEY) == other.all().get(KEY) == Latches(tmp_path).all().get(KEY) == LATCH
     assert read_latches(tmp_path) == [LATCH]
 
 
@@ -35,17 +35,18 @@ def test_of_many_at_once_one_is_first(tmp_path: Path):
 def test_a_cleared_model_may_answer_again_everywhere(tmp_path: Path):
     one, other = Latches(tmp_path), Latches(tmp_path)
     one.trip(LATCH)
-    assert other.get(*KEY)
+    assert other.all().get(KEY)
     assert clear(tmp_path, LATCH)
     assert not clear(tmp_path, LATCH)
-    assert one.get(*KEY) is other.get(*KEY) is None
+    assert one.all().get(KEY) is other.all().get(KEY) is None
 
 
 def test_another_bundle_of_the_same_model_starts_with_none(tmp_path: Path):
     latches = Latches(tmp_path)
     latches.trip(LATCH)
-    assert latches.get("ensemble", "BTC-USD", "v8", "cd" * 32) is None
-    assert latches.get("v8", "BTC-USD", "v8", LATCH.sha256) is None
+    assert latch_name("ensemble", "BTC-USD", "v8", LATCH.sha256) in latches.all()
+    assert latch_name("ensemble", "BTC-USD", "v8", "cd" * 32) not in latches.all()
+    assert latch_name("v8", "BTC-USD", "v8", LATCH.sha256) not in latches.all()
 
 
 def test_where_nothing_was_ever_out_there_is_nothing(tmp_path: Path):
@@ -57,7 +58,7 @@ def test_a_damaged_file_keeps_its_model_out_and_others_are_left_alone(tmp_path: 
     latches.trip(LATCH)
     (tmp_path / LATCH.file_name).write_text("{torn")
     (tmp_path / "notes.json").write_text("mine")
-    latch = Latches(tmp_path).get(*KEY)
+    latch = Latches(tmp_path).all().get(KEY)
     assert latch is not None and latch.rules == ("latch file damaged",)
     assert len(read_latches(tmp_path)) == 1 and clear(tmp_path, latch)
-    assert Latches(tmp_path).get(*KEY) is None
+    assert Latches(tmp_path).all().get(KEY) is None

@@ -95,10 +95,10 @@ def difference(before: str, after: str) -> list[str]:
             [
                 "-score_all_arms: true                    # every arm is computed and recorded, one answers: paired, "
                 "and in the shadow",
-                "-shadow_budget_ms: 20                    # after the answer; arms that take longer are dropped and counted",
+                "-shadow_budget_ms: 20                    # arms that take longer are dropped and counted",
                 "+score_all_arms: false                   # every arm is computed and recorded, one answers: paired, "
                 "and in the shadow",
-                "+shadow_budget_ms: 12.5                  # after the answer; arms that take longer are dropped and counted",
+                "+shadow_budget_ms: 12.5                  # arms that take longer are dropped and counted",
             ],
         ),
     ],
