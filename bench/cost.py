@@ -159,7 +159,7 @@ def measure_guardrails(subject: Subject, folder: Path) -> float:
     """What the guardrails of one answer by the pool take in process, µs: they are in every figure, since nothing
     switches them off.
 
-    As `Scorer` asks them: whether a model of the symbol is out, and for each model what it showed, and once more.
+    As `Scorer` asks them where all is well: which models of the symbol are out, and what each model's answer showed.
     """
     models, _ = load_models(
         subject.archive, GENERATIONS, load_settings(ROOT / "serving.yaml"), engine="onnxruntime", device="cpu"
@@ -172,7 +172,6 @@ def measure_guardrails(subject: Subject, folder: Path) -> float:
         guardrails.out(symbol)
         for generation in models[symbol]:
             guardrails.observe(symbol, generation, frozenset(), None)
-            guardrails.out(symbol)
     return (time.perf_counter() - began) / OBSERVATIONS * 1e6
 
 

@@ -29,7 +29,7 @@ EVERY_S = 0.25
 """Between two looks into empty spools."""
 REOPEN_S = 1.0
 LOOK_S = 1.0
-STATISTICS_S = 5.0
+STATISTICS_S = 10.0
 RETIRE_S = 60.0
 STOP_S = 2.5
 """How long the end of the watcher may be put off by lines that still wait; the supervisor's patience is longer."""

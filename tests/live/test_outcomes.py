@@ -80,7 +80,7 @@ def test_every_outcome_that_can_be_known_is_the_label_of_the_bars(server: Server
     replay(server, bars)
     require_labels(server, bars, ASKED)
     name = 'signalserve_live_outcomes{arm="ensemble",symbol="ETH-USD"}'
-    wait_for(lambda: server.metrics().get(name) == ASKED - 15, 15)
+    wait_for(lambda: server.metrics().get(name) == ASKED - 15, 30)
 
 
 def test_a_bot_that_slept_brings_the_outcomes_of_what_came_before(server: Server) -> None:
