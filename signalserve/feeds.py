@@ -5,7 +5,7 @@ the same minute differs by as much as a label's band, and a demo's has nothing t
 apart by the closes that they share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,13 +24,13 @@ MOST_CLOSES: Final = 1500
 REMEMBERED: Final = 64
 """Closes by which a series is known again. A bot asks every minute; one that sleeps for longer than this and still
 sends candles that reach back shares what it sends with what was told."""
-MOST_FEEDS: Final = 8
+MOST_FEEDS: Final = 32
 """Of one symbol in one worker; the one that was silent for longest is forgotten, and begins anew when it comes back."""
 SAME: Final = 1e-9
 """Relative: the same bar told twice differs by no more than how its price was written."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Feed:
     """last_ms: when the last close was, of which `closes` are the end."""
 
@@ -52,38 +52,46 @@ class _Feed:
         return 2 * int(np.count_nonzero(agree)) > shared
 
 
+@dataclass(frozen=True)
+class News:
+    """feed: the series that a window's close belongs to, None where it has none.  lines: what was not told yet."""
+
+    feed: str | None = None
+    lines: Sequence[ClosesLine] = ()
+
+
+State = Mapping[str, Sequence[_Feed]]
+"""symbol -> its series, the one last heard of first."""
+
+
 class Feeds:
-    """The series that one worker knows."""
+    """The series that one worker knows.
+
+    state: to be put back where the lines could not be written: what is not told would be missing for ever.
+    """
 
     def __init__(self, worker: str) -> None:
         """worker: a name that no other worker has or had, which leads the names of its series."""
         self._worker = worker
         self._number = 0
-        self._of: dict[str, list[_Feed]] = {}  # symbol -> its series, the one last heard of first
+        self.state: State = {}
 
-    def news(self, window: Window, interval_ms: int) -> list[ClosesLine]:
-        """What a window says of prices that this worker has not told yet: one line, or none."""
+    def news(self, window: Window, interval_ms: int) -> News:
+        """What a window says of prices that this worker has not told yet; from now on it counts as told."""
         if window.as_of_ms is None or window.close is None:
-            return []
+            return News()
         if window.closes is None:
-            return [ClosesLine(window.symbol, TOLD, interval_ms, window.as_of_ms, [window.close])]
+            return News(TOLD, [ClosesLine(window.symbol, TOLD, False, interval_ms, window.as_of_ms, [window.close])])
         closes, last_ms = window.closes[-MOST_CLOSES:], window.as_of_ms
-        feeds = self._of.setdefault(window.symbol, [])
+        feeds = self.state.get(window.symbol, ())
         known = next((feed for feed in feeds if feed.holds(closes, last_ms, interval_ms)), None)
-        if known is None:
-            self._number += 1
-            feed = _Feed(f"{self._worker}-{self._number}", last_ms, closes[-REMEMBERED:].copy())
-            feeds[:] = [feed, *feeds[: MOST_FEEDS - 1]]
-            return [_line(window.symbol, feed, interval_ms, closes)]
-        feeds.remove(known)
-        feeds.insert(0, known)
-        new = (last_ms - known.last_ms) // interval_ms
-        if new <= 0:
-            return []
-        known.last_ms, known.closes = last_ms, closes[-REMEMBERED:].copy()
-        return [_line(window.symbol, known, interval_ms, closes[-new:])]
-
-
-def _line(symbol: str, feed: _Feed, interval_ms: int, closes: Floats) -> ClosesLine:
-    news: Sequence[float] = closes.tolist()
-    return ClosesLine(symbol, feed.name, interval_ms, feed.last_ms, news)
+        new = len(closes) if known is None else (last_ms - known.last_ms) // interval_ms
+        if known is not None and new <= 0:
+            return News(known.name)
+        self._number += known is None
+        name = f"{self._worker}-{self._number}" if known is None else known.name
+        now = _Feed(name, last_ms, closes[-REMEMBERED:].copy())
+        others = [feed for feed in feeds if feed is not known]
+        self.state = {**self.state, window.symbol: [now, *others[: MOST_FEEDS - 1]]}
+        line = ClosesLine(window.symbol, name, known is None, interval_ms, last_ms, closes[-new:].tolist())
+        return News(name, [line])

@@ -1,6 +1,6 @@
 """One request and each of its windows on the way to an answer, and what arms follow from the models that ran."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -42,7 +42,12 @@ class Item:
     warnings_of: dict[Generation, list[str]] = field(default_factory=dict)
     fault: RequestError | None = None
     prediction_id: str = ""
+    feed: str | None = None
     recorded: frozenset[str] = frozenset()
+
+    def all_warnings(self, generations: Iterable[Generation]) -> list[str]:
+        """What there is to say of an answer by these models."""
+        return sorted({*self.warnings, *(each for one in generations for each in self.warnings_of.get(one, ()))})
 
     @property
     def answering(self) -> list[ModelAnswer]:
@@ -55,7 +60,12 @@ class Item:
         return pooled(self.answers, self.decision.weights, self.decision.pool)
 
     def line(
-        self, endpoint: str, config: str, received_ms: int, latency_ms: float, arms: Sequence[ArmLine]
+        self,
+        endpoint: str,
+        config: str,
+        received_ms: int,
+        latency_ms: float,
+        arms: Sequence[ArmLine],
     ) -> PredictionLine:
         """The journal's line. config: sha256 of the settings in force."""
         window, decision = self.window, self.decision
@@ -67,13 +77,13 @@ class Item:
             window.as_of_ms,
             received_ms,
             window.close,
+            self.feed,
             config,
             decision.mode,
             decision.assigned,
             decision.override,
             decision.degraded,
             latency_ms,
-            self.warnings,
             arms,
         )
 
@@ -109,7 +119,7 @@ def arm_lines(item: Item, own: Defaults, *, answered: bool) -> list[ArmLine]:
     """Every arm that follows from the models that ran. own: the symbol's settings.  answered: mark what answered."""
     decision, out = item.decision, {**item.out, **item.unusable}
     lines = [
-        _single(answer, answered=answered and decision.variant == generation, out=generation in out)
+        _single(item, answer, answered=answered and decision.variant == generation, out=generation in out)
         for generation, answer in item.answers.items()
     ]
     if answered and decision.variant == "ensemble":
@@ -122,7 +132,7 @@ def arm_lines(item: Item, own: Defaults, *, answered: bool) -> list[ArmLine]:
     return lines
 
 
-def _single(answer: ModelAnswer, *, answered: bool, out: bool) -> ArmLine:
+def _single(item: Item, answer: ModelAnswer, *, answered: bool, out: bool) -> ArmLine:
     return ArmLine(
         answer.generation,
         answered,
@@ -133,6 +143,7 @@ def _single(answer: ModelAnswer, *, answered: bool, out: bool) -> ArmLine:
         [answer.sha256],
         [1.0],
         None,
+        item.all_warnings([answer.generation]),
     )
 
 
@@ -156,4 +167,5 @@ def _pool(
         [item.answers[generation].sha256 for generation in members],
         [weights[generation] for generation in members],
         how.method,
+        item.all_warnings(members),
     )

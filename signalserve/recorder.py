@@ -8,18 +8,19 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from signalserve.bundle import Manifest
 from signalserve.feeds import Feeds
+from signalserve.item import Item
 from signalserve.journal import spool_of
-from signalserve.journal.lines import BundleLine, ClosesLine, ConfigLine, EventLine, Line, PredictionLine
+from signalserve.journal.lines import BundleLine, ConfigLine, EventLine, Line, PredictionLine
 from signalserve.journal.spool import SpoolWriter
 from signalserve.log import event
 from signalserve.metrics import Metrics
 from signalserve.models import Model, Models
-from signalserve.request import Window
+from signalserve.request import SymbolSchema
 from signalserve.watched import WatchedSettings
 
 
@@ -35,12 +36,28 @@ class Recorder:
         self._metrics = metrics
         self._feeds = Feeds(f"{endpoint}-{os.getpid()}-{secrets.token_hex(4)}")
         self._lost = False
-        self._spool = SpoolWriter(spool_of(journal), f"{endpoint}-{os.getpid()}", header=lambda: self._bundles)
+        self._spool = SpoolWriter(spool_of(journal), f"{endpoint}-{os.getpid()}", header=self._header)
 
-    def write(self, lines: Sequence[Line]) -> None:
-        """All lines in one write."""
+    def predictions(
+        self, items: Sequence[Item], line_of: Callable[[Item], PredictionLine], schemas: Mapping[str, SymbolSchema]
+    ) -> None:
+        """Write down what was just answered, with the prices that it brought.
+
+        line_of: an item's line, once its `feed` is known.
+        """
+        before = self._feeds.state
+        lines: list[Line] = []
+        for item in items:
+            news = self._feeds.news(item.window, schemas[item.window.symbol].interval_ms)
+            item.feed = news.feed
+            lines += [line_of(item), *news.lines]
+        if not self.write(lines):
+            self._feeds.state = before
+
+    def write(self, lines: Sequence[Line]) -> bool:
+        """All lines in one write; False where they are lost."""
         if not lines:
-            return
+            return True
         written = self._spool.append(lines)
         if not written:
             self._metrics.lost(sum(isinstance(line, PredictionLine) for line in lines))
@@ -49,6 +66,7 @@ class Recorder:
             self._metrics.journal(ok=written)
             level, name = (logging.WARNING, "journal_recovered") if written else (logging.ERROR, "journal_lost")
             event(level, name, endpoint=self._endpoint, reason=self._spool.error)
+        return written
 
     def config(self, _: WatchedSettings) -> None:
         """Write down a serving.yaml that was taken or refused just now."""
@@ -57,9 +75,8 @@ class Recorder:
     def event(self, line: EventLine) -> None:
         self.write([line])
 
-    def closes(self, window: Window, interval_ms: int) -> list[ClosesLine]:
-        """The closing prices that a window brings and this worker has not told yet."""
-        return self._feeds.news(window, interval_ms)
+    def _header(self) -> Sequence[Line]:
+        return [*self._bundles, self._config_line()]
 
     def _config_line(self) -> ConfigLine:
         force = self._settings.in_force
@@ -84,7 +101,8 @@ def _bundle_line(model: Model) -> BundleLine:
 
 
 def _base_rates(manifest: Manifest) -> list[float] | None:
-    rates = manifest.report.get("base_rates")
+    """Shares of the classes where the model learned: what could be forecast without a model before anything came."""
+    rates = manifest.report.get("train_base_rates") or manifest.report.get("calibration_base_rates")
     if not isinstance(rates, dict):
         return None
     return [float(rates[name]) for name in manifest.classes]

@@ -254,7 +254,7 @@ def _no_surplus(content: Mapping[str, Any], is_ensemble: bool) -> None:
 
 
 def _extra(name: str, expected: str) -> ExtraField:
-    hint = " (only on /predictions/ensemble)" if name in _ENSEMBLE_FIELDS else ""
+    hint = " (only on /predictions/ensemble)" if name in {*_ENSEMBLE_FIELDS, "outcomes"} else ""
     return ExtraField(name[:64], expected=expected, got=f"the field {shown(name)}{hint}")
 
 

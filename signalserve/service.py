@@ -33,7 +33,7 @@ from signalserve.errors import (
 from signalserve.guardrails import Guardrails
 from signalserve.item import Call, Item, arm_lines
 from signalserve.journal import LATCHES
-from signalserve.journal.lines import EventLine, Line, PredictionLine
+from signalserve.journal.lines import EventLine, PredictionLine
 from signalserve.log import event
 from signalserve.metrics import Metrics
 from signalserve.models import Models, check_gates, check_pins, check_settings, load_models
@@ -300,8 +300,7 @@ class Service:
             item.warnings.append("uncalibrated_weights")
         if decision.degraded is not None:
             item.warnings.append("degraded")
-        item.warnings.extend(w for generation in decision.generations for w in item.warnings_of[generation])
-        item.warnings = sorted(set(item.warnings))
+        warnings = item.all_warnings(decision.generations)
         item.prediction_id = str(uuid_utils.uuid7())
         content = prediction(
             prediction_id=item.prediction_id,
@@ -311,11 +310,11 @@ class Service:
             decision=decision,
             probabilities=item.probabilities,
             answers=item.answering,
-            warnings=item.warnings,
+            warnings=warnings,
         )
         if not call.is_probe:
             confidence = content["confidence"]
-            self._metrics.predicted(window.symbol, decision.variant, content["direction"], confidence, item.warnings)
+            self._metrics.predicted(window.symbol, decision.variant, content["direction"], confidence, warnings)
         return content
 
     # --- record --------------------------------------------------------------------------------------------------
@@ -324,14 +323,14 @@ class Service:
         """One write, before the reply: nothing of it may be lost with this process."""
         if self._recorder is None:
             return
-        lines: list[Line] = []
         latency_ms = (time.perf_counter() - started) * 1000
-        for item in _answered(calls):
+
+        def line(item: Item) -> PredictionLine:
             arms = arm_lines(item, force.settings.of(item.window.symbol), answered=True)
             item.recorded = frozenset(arm.arm for arm in arms)
-            lines.append(item.line(self.endpoint, force.sha256, received_ms, latency_ms, arms))
-            lines.extend(self._recorder.closes(item.window, self.schemas[item.window.symbol].interval_ms))
-        self._recorder.write(lines)
+            return item.line(self.endpoint, force.sha256, received_ms, latency_ms, arms)
+
+        self._recorder.predictions(_answered(calls), line, self.schemas)
 
     def _submit_shadows(self, calls: Sequence[Call], force: InForce, received_ms: int) -> None:
         if self._shadows is None or self.endpoint != "ensemble" or not force.settings.score_all_arms:

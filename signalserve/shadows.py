@@ -39,7 +39,7 @@ class Shadows:
     def __init__(
         self,
         score: Callable[[Job], Sequence[PredictionLine]],
-        record: Callable[[Sequence[PredictionLine]], None],
+        record: Callable[[Sequence[PredictionLine]], object],
         count: Callable[[Result, int], None],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:

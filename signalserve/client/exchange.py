@@ -36,6 +36,9 @@ class Policy:
     draw: Callable[[], float]
 
 
+LEAST_S = 1e-3  # for an attempt: in less nothing answers
+
+
 class Exchange(Generic[T]):
     """The state of one call: attempts so far, what is left of the deadline, the wait before the next attempt."""
 
@@ -58,9 +61,9 @@ class Exchange(Generic[T]):
         left_s = self._left_s()
         if left_s is None:
             return self._policy.timeout
-        if left_s <= 0 and self._error is not None:  # the wait took longer than it should have
+        if left_s < LEAST_S and self._error is not None:  # the wait took longer than it should have
             raise self._error
-        left_s = max(left_s, 1e-3)  # the first attempt is made however little time there is
+        left_s = max(left_s, LEAST_S)  # the first attempt is made however little time there is
         limits = self._policy.timeout.as_dict()
         return httpx.Timeout(**{phase: left_s if s is None else min(s, left_s) for phase, s in limits.items()})
 

@@ -57,6 +57,7 @@ class Prediction(Result):
     is a property of the model over many bars (its bundle's report), not of one prediction.
     as_of: closing time of the window's last bar, where the service was told or could derive it.
     variant: what answered.  mode: what serving.yaml says for the symbol.  arm: the A/B arm where mode is "ab".
+    degraded: another answered than the one that should have, and degraded_reason says why.
     pool: only where more than one model answered.  warnings: names, in words by `explain`.
     """
 
@@ -71,6 +72,7 @@ class Prediction(Result):
     mode: str
     arm: str | None = None
     degraded: bool = False
+    degraded_reason: str | None = None
     pool: Pool | None = None
     models: tuple[ModelAnswer, ...]
     warnings: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ class ArmLine:
     answered: this is what the caller got.  out: a guardrail had taken the arm out by then.
     probabilities: (3,).  raw_logits: one for each class the network knows, 3 or 2; None for a pool.
     temperature: of the model, or of the pool.  bundles: sha256 of the manifest of each model that took part, with its
-    weight in `weights`.  method: of the pool, None for one model.
+    weight in `weights`.  method: of the pool, None for one model.  warnings: about the input, and about those models.
     """
 
     arm: str
@@ -33,6 +33,7 @@ class ArmLine:
     bundles: Sequence[str]
     weights: Sequence[float]
     method: str | None
+    warnings: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class PredictionLine:
     as_of_ms: closing time of the last bar, None where nobody said.  received_ms: the worker's clock.
     config: sha256 of the serving.yaml in force.  assigned: the arm that should have answered by the toggles.
     override: the caller chose variant or weights.  degraded: why another arm answered, else None.
-    latency_ms: in the worker, from reading the request to writing this line.  close: of the last bar.
+    latency_ms: in the worker, from reading the request to writing this line; of arms scored in the background, what
+    that took.  close: of the last bar.  feed: the series of prices that the close belongs to (`feeds.py`), None where
+    there is none.
     """
 
     kind: ClassVar[str] = "prediction"
@@ -54,13 +57,13 @@ class PredictionLine:
     as_of_ms: int | None
     received_ms: int
     close: float | None
+    feed: str | None
     config: str
     mode: str
     assigned: str
     override: bool
     degraded: str | None
     latency_ms: float
-    warnings: Sequence[str]
     arms: Sequence[ArmLine]
 
 
@@ -68,12 +71,14 @@ class PredictionLine:
 class ClosesLine:
     """Closing prices that a caller's candles brought, of consecutive bars, the last of which closed at last_ms.
 
-    feed: which series of prices they belong to (`feeds.py`).
+    feed: which series of prices they belong to (`feeds.py`).  begins: this is the first that is told of it, with all
+    the bars that the caller sent; later lines hold what is new.
     """
 
     kind: ClassVar[str] = "closes"
     symbol: str
     feed: str
+    begins: bool
     interval_ms: int
     last_ms: int
     closes: Sequence[float]

@@ -6,12 +6,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalserve.feeds import MOST_CLOSES, MOST_FEEDS, TOLD, Feeds
+from signalserve.feeds import MOST_CLOSES, MOST_FEEDS, TOLD, Feeds, News
 from signalserve.journal.lines import ClosesLine
 from signalserve.request import Window
 
 MINUTE = 60_000
-MARKETS = {name: 100 + np.random.default_rng(name).normal(size=4000).cumsum() * 0.01 for name in range(12)}
+MARKETS = {name: 100 + np.random.default_rng(name).normal(size=4000).cumsum() * 0.01 for name in range(40)}
 
 
 def window(end: int, market: int = 0, bars: int = 1060, symbol: str = "BTC-USD") -> Window:
@@ -20,7 +20,7 @@ def window(end: int, market: int = 0, bars: int = 1060, symbol: str = "BTC-USD")
 
 
 def told(feeds: Feeds, *windows: Window) -> list[list[ClosesLine]]:
-    return [feeds.news(one, MINUTE) for one in windows]
+    return [[*feeds.news(one, MINUTE).lines] for one in windows]
 
 
 def test_the_first_candles_are_told_whole_and_then_only_what_is_new():
@@ -28,10 +28,11 @@ def test_the_first_candles_are_told_whole_and_then_only_what_is_new():
     assert list(first.closes) == MARKETS[0][940:2000].tolist()
     assert (list(second.closes), second.last_ms) == (MARKETS[0][2000:2003].tolist(), 2003 * MINUTE)
     assert first.feed == second.feed and third == []
+    assert (first.begins, second.begins) == (True, False)
 
 
 def test_no_request_tells_more_than_a_day_and_an_hour():
-    [line] = Feeds("w").news(window(3000, bars=3000), MINUTE)
+    [line] = Feeds("w").news(window(3000, bars=3000), MINUTE).lines
     assert list(line.closes) == MARKETS[0][3000 - MOST_CLOSES : 3000].tolist()
 
 
@@ -76,10 +77,27 @@ def test_symbols_are_kept_apart():
 
 def test_a_close_beside_features_is_told_as_such_and_without_a_time_not_at_all():
     alone = Window("BTC-USD", np.zeros((0, 0), np.float32), None, 5 * MINUTE, 100.5)
-    [line] = Feeds("w").news(alone, MINUTE)
-    assert (line.feed, line.closes, line.last_ms) == (TOLD, [100.5], 5 * MINUTE)
-    assert Feeds("w").news(replace(alone, as_of_ms=None), MINUTE) == []
-    assert Feeds("w").news(replace(alone, close=None), MINUTE) == []
+    news = Feeds("w").news(alone, MINUTE)
+    assert news == News(TOLD, [ClosesLine("BTC-USD", TOLD, False, MINUTE, 5 * MINUTE, [100.5])])
+    assert Feeds("w").news(replace(alone, as_of_ms=None), MINUTE) == News()
+    assert Feeds("w").news(replace(alone, close=None), MINUTE) == News()
+
+
+def test_a_window_knows_its_series_also_where_it_brings_nothing_new():
+    feeds = Feeds("w")
+    first = feeds.news(window(2000), MINUTE)
+    assert feeds.news(window(1990), MINUTE) == News(first.feed)
+
+
+def test_what_could_not_be_written_is_told_again():
+    feeds = Feeds("w")
+    feeds.news(window(2000), MINUTE)
+    before = feeds.state
+    lost = feeds.news(window(2005), MINUTE)
+    feeds.state = before
+    assert feeds.news(window(2006), MINUTE).feed == lost.feed
+    feeds.state = before
+    assert len(feeds.news(window(2006), MINUTE).lines[0].closes) == 6
 
 
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=12), st.integers(1, 3))
@@ -89,7 +107,7 @@ def test_whatever_the_pauses_the_lines_of_a_series_are_its_closes_without_a_hole
     end = 1200
     for turn, pause in enumerate(pauses):
         end += pause
-        for line in feeds.news(window(end, turn % markets), MINUTE):
+        for line in feeds.news(window(end, turn % markets), MINUTE).lines:
             times = range(line.last_ms - (len(line.closes) - 1) * MINUTE, line.last_ms + MINUTE, MINUTE)
             known.setdefault(line.feed, {}).update(zip(times, line.closes, strict=True))
     for closes in known.values():

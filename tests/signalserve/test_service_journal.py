@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from signalserve.ensemble import pool
 from signalserve.environment import PROBE_HEADER
 from signalserve.journal.lines import BundleLine, ClosesLine, ConfigLine, PredictionLine
 from signalserve.journal.outcomes import Tally
+from signalserve.journal.spool import RETRY_S
 from signalserve.outcome_request import OutcomeClaim
 from signalserve.service import RawRequest, Service
 
@@ -41,7 +43,8 @@ def test_an_answer_stands_in_the_journal_with_every_arm_that_was_computed(worker
     [line] = predictions(tmp_path)
     assert (line.prediction_id, line.request_id, line.symbol) == (answer["prediction_id"], "bot-7", BTC)
     assert (line.as_of_ms, line.close, line.mode, line.assigned) == (AS_OF_MS, 100.5, "ensemble", "ensemble")
-    assert (line.override, line.degraded, line.warnings) == (False, None, answer["warnings"])
+    assert (line.override, line.degraded, line.feed) == (False, None, "told")
+    assert list(line.arms[2].warnings) == answer["warnings"]
     assert line.config == worker.service._settings.in_force.sha256
     assert [(arm.arm, arm.answered) for arm in line.arms] == [("v6_fixed", False), ("v8", False), ("ensemble", True)]
     for arm, model in zip(line.arms, answer["models"], strict=False):
@@ -57,8 +60,8 @@ def test_models_and_settings_are_written_before_the_first_prediction(worker: Wor
     bundles = [line for line in lines if isinstance(line, BundleLine)]
     assert {line.generation for line in bundles} == {"v6_fixed", "v8"}
     assert {(line.horizon_bars, line.neutral_band) for line in bundles} == {(15, 1e-3)}
-    [config] = [line for line in lines if isinstance(line, ConfigLine)]
-    assert (config.text, config.error) == ((tmp_path / "serving.yaml").read_text(), None)
+    configs = [line for line in lines if isinstance(line, ConfigLine)]
+    assert {(line.text, line.error) for line in configs} == {((tmp_path / "serving.yaml").read_text(), None)}
 
 
 def test_a_refused_settings_file_is_written_down_with_its_reason(worker: Worker, tmp_path: Path):
@@ -77,6 +80,15 @@ def test_what_a_caller_chose_is_marked(worker: Worker, tmp_path: Path):
     assert first.override and second.override
     assert [(arm.arm, arm.answered) for arm in first.arms] == [("v8", True)]
     assert list(second.arms[-1].weights) == [0.9, 0.1] and first.assigned == "ensemble"
+
+
+def test_a_warning_stands_on_the_arms_that_it_is_about(tmp_path: Path):
+    worker = Worker(broken_v8(tmp_path), tmp_path)
+    worker.ask(request_body(as_of=AS_OF))
+    [line] = predictions(tmp_path)
+    clamped = {arm.arm: "clamped" in arm.warnings for arm in line.arms}
+    assert clamped == {"v6_fixed": False, "v8": True, "ensemble": True}
+    assert all("stale_input" in arm.warnings for arm in line.arms)
 
 
 def test_probes_and_refused_requests_leave_no_line(worker: Worker, tmp_path: Path):
@@ -217,7 +229,11 @@ def test_a_full_disk_loses_rows_loudly_and_no_prediction(
         patch.setattr(os, "write", full)
         for seed in range(3):
             worker.ask(request_body(seed=seed))
+        worker.ask(candles_body())
     assert len(predictions(tmp_path)) == before
+    time.sleep(RETRY_S)
+    worker.ask(candles_body(n=1062))
+    assert [len(line.closes) for line in closes(tmp_path)] == [1062]  # with what was lost
     lost = [record for record in caplog.records if record.message == "journal_lost"]
     assert len(lost) == 1 and "No space left" in str(lost[0].fields)  # type: ignore[attr-defined]
 
