@@ -13,6 +13,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -35,7 +36,6 @@ from signalserve.demo import demo_candles
 from signalserve.errors import DataError, OperatorError
 from signalserve.features import MIN_CANDLES
 from signalserve.journal.reading import open_journal
-from signalserve.labels import classes_of
 
 LEAST_SHARE: Final = 0.999
 """Of the predictions that can have an outcome, with one."""
@@ -142,7 +142,8 @@ def ask(url: str, symbol: str, candles: Candles, advance: Callable[[], object]) 
 def labels_of(bars: Mapping[str, Candles], manifests: Sequence[Manifest]) -> dict[Moment, int]:
     """The label of every arm at every bar that is followed by the one which decides it: 0, 1 or 2.
 
-    The pool's rule is its models', where that is the same one.
+    The rule is written out once more here, price by price: a wrong one in the service would show. The pool's rule is
+    its models', where that is the same one.
     """
     labels = {}
     for symbol, candles in bars.items():
@@ -151,13 +152,12 @@ def labels_of(bars: Mapping[str, Candles], manifests: Sequence[Manifest]) -> dic
             rules["ensemble"] = next(iter(rules.values()))
         for arm, rule in rules.items():
             if rule is not None:
-                ahead = rule.horizon_bars
-                returns = candles.close[ahead:] / candles.close[:-ahead] - 1
-                as_of_ms = candles.timestamp_ms[:-ahead] + INTERVAL_MS
-                classes = classes_of(returns, rule.neutral_band)
-                labels.update(
-                    {(symbol, arm, at): label for at, label in zip(as_of_ms.tolist(), classes.tolist(), strict=True)}
-                )
+                close, ahead = candles.close.tolist(), rule.horizon_bars
+                as_of_ms = (candles.timestamp_ms + INTERVAL_MS).tolist()
+                for at, now, later in zip(as_of_ms, close, close[ahead:], strict=False):
+                    move = later / now - 1
+                    is_neutral = abs(move) <= rule.neutral_band
+                    labels[symbol, arm, at] = 1 if is_neutral else 2 if move > 0 else 0
     return labels
 
 
@@ -171,9 +171,10 @@ def compare(connection: sqlite3.Connection, bars: Mapping[str, Candles], labels:
     rows = connection.execute("SELECT symbol, arm, as_of_ms, answered, outcome FROM predictions").fetchall()
     own = [row for row in rows if (row[0], row[2]) in asked]
     pairs = [(outcome, labels.get((symbol, arm, as_of_ms))) for symbol, arm, as_of_ms, _, outcome in own]
+    answers = Counter((symbol, as_of_ms) for symbol, _, as_of_ms, answered, _ in own if answered)
     return Joined(
         windows=len(asked),
-        recorded=sum(answered for *_, answered, _ in own),
+        recorded=sum(times == 1 for times in answers.values()),  # once, and once only
         predictions=len(own),
         due=sum(label is not None for _, label in pairs),
         joined=sum(label is not None and outcome is not None for outcome, label in pairs),
