@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from signalserve.candles import iso
-from signalserve.invariants import TAKES_OUT, broken
+from signalserve.invariants import RULES, TAKES_OUT, broken
 from signalserve.journal.lines import EventLine, new_event
 from signalserve.latches import Latch, Latches, latch_name
 from signalserve.log import event
@@ -39,15 +39,14 @@ class Guardrails:
         self._endpoint = endpoint
         self._models = models
         self._record = record
-        keys = [(symbol, generation) for symbol, by in models.items() for generation in by]
+        keys = [
+            key for symbol, by in models.items() for g in by for key in (_of_model(symbol, g), _of_input(symbol, g))
+        ]
         self._recent = Recent(keys, shared / f"recent-{endpoint}.bin" if shared else None)
-        self._own: dict[str, Latch] = {}  # by file name too, where the folder can't be used
-        self._latches: Latches | None = None
-        if latches is not None:
-            try:
-                self._latches = Latches(latches)
-            except OSError as error:
-                event(logging.ERROR, "latches_not_shared", endpoint=endpoint, reason=str(error))
+        self._latches = Latches(latches) if latches else None
+        self._known: Mapping[str, Latch] = {}  # as last seen: what is out stays so while the folder can't be read
+        self._unshared: dict[str, Latch] = {}  # what the folder did not take yet
+        self._fault: str | None = None
 
     def out(self, symbol: str) -> Mapping[Generation, str]:
         """The symbol's models that must not answer, each with the reason in words."""
@@ -62,25 +61,42 @@ class Guardrails:
         }
 
     def observe(
-        self, symbol: str, generation: Generation, signs: frozenset[str], request_id: str | None
+        self,
+        symbol: str,
+        generation: Generation,
+        signs: frozenset[str],
+        request_id: str | None,
+        *,
+        input_off: bool = False,
     ) -> frozenset[str]:
-        """Take in what one prediction showed; returns the rules now broken, of which most take the model out."""
-        rules = broken(self._recent.observe((symbol, generation), signs))
-        fatal = rules & TAKES_OUT
-        if fatal and generation not in self.out(symbol):
+        """Take in what one prediction showed; returns the rules now broken, of which most take the model out.
+
+        input_off: the window is what is wrong: it neither speaks against the model nor for it.
+        """
+        off_scale = broken(self._recent.observe(_of_input(symbol, generation), signs & {"off_scale"}))
+        latch = self._all().get(self._name(symbol, generation))
+        if latch is not None:  # once cleared, it is judged by what it does then
+            return off_scale | (frozenset(latch.rules) & RULES.keys())
+        ring = _of_model(symbol, generation)
+        fatal = broken(self._recent.seen(ring) if input_off else self._recent.observe(ring, signs & TAKES_OUT))
+        if fatal:
             self._take_out(symbol, generation, fatal, request_id)
-        return rules
+        return off_scale | fatal
 
     def _name(self, symbol: str, generation: Generation) -> str:
         return latch_name(self._endpoint, symbol, generation, self._models[symbol][generation].bundle.sha256)
 
     def _all(self) -> Mapping[str, Latch]:
+        """Every latch that counts; where the folder fails, what was last seen there and what it did not take."""
         if self._latches is not None:
             try:
-                return self._latches.all()
+                for latch in list(self._unshared.values()):
+                    self._share(latch)
+                self._known = self._latches.all()
+                self._works()
             except OSError as error:
-                self._go_alone(error)
-        return self._own
+                self._fails(error)
+        return {**self._known, **self._unshared} if self._unshared else self._known
 
     def _take_out(self, symbol: str, generation: Generation, rules: frozenset[str], request_id: str | None) -> None:
         latch = Latch(
@@ -92,20 +108,40 @@ class Guardrails:
             time.time_ns() // 1_000_000,
             request_id,
         )
-        first = True
+        event(logging.ERROR, "guardrail_out", **asdict(latch))
+        self._unshared[latch.file_name] = latch
         if self._latches is not None:
             try:
-                first = self._latches.trip(latch)
+                self._share(latch)
             except OSError as error:
-                self._go_alone(error)
-        if self._latches is None:
-            self._own[latch.file_name] = latch
+                self._fails(error)
+        else:
+            self._recent.forget(_of_model(symbol, generation))
+
+    def _share(self, latch: Latch) -> None:
+        """Tell all workers. Raises OSError where the folder does not take it: then each finds out by itself, from what
+        they all have seen, which is forgotten only now."""
+        assert self._latches is not None
+        first = self._latches.trip(latch)
+        self._unshared.pop(latch.file_name, None)
         if first:
-            self._recent.forget((symbol, generation))  # once cleared, it is judged by what it does then
-            event(logging.ERROR, "guardrail_out", **asdict(latch))
+            self._recent.forget(_of_model(latch.symbol, latch.generation))
             self._record(new_event("guardrail_out", "guardrail", ", ".join(latch.rules), asdict(latch)))
 
-    def _go_alone(self, error: OSError) -> None:
-        """The folder is gone or can't be written: from now on this worker keeps its own, which no other sees."""
-        event(logging.ERROR, "latches_not_shared", endpoint=self._endpoint, reason=str(error))
-        self._latches = None
+    def _fails(self, error: OSError) -> None:
+        if self._fault != str(error):
+            self._fault = str(error)
+            event(logging.ERROR, "latches_not_shared", endpoint=self._endpoint, reason=self._fault)
+
+    def _works(self) -> None:
+        if self._fault is not None:
+            self._fault = None
+            event(logging.WARNING, "latches_shared_again", endpoint=self._endpoint)
+
+
+def _of_model(symbol: str, generation: str) -> str:
+    return f"{symbol} {generation}"
+
+
+def _of_input(symbol: str, generation: str) -> str:
+    return f"{symbol} {generation} input"

@@ -18,6 +18,10 @@ SETTLED_S: Final = 1.0
 """A folder's time is only as fine as the kernel's tick: a listing made this soon after it may miss a second change."""
 
 
+DAMAGED: Final = "its latch file is damaged"
+"""In place of the rules, of a model that is known to be out by the name of the file alone."""
+
+
 @dataclass(frozen=True)
 class Latch:
     """A model that is out. rules: the invariants it broke.  request_id: of the request at which it did, or None."""
@@ -39,15 +43,19 @@ class Latches:
     """The folder as one process sees it; never older than one look."""
 
     def __init__(self, folder: Path) -> None:
-        """folder: made where it is missing. Raises OSError where it can be neither made nor read."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """folder: made at the first latch."""
         self._folder = folder
         self._stamp = -1
         self._latches: Mapping[str, Latch] = {}
 
     def all(self) -> Mapping[str, Latch]:
-        """Every latch there is now, by the name of its file. Raises OSError where the folder is gone."""
-        stamp = self._folder.stat().st_mtime_ns
+        """Every latch there is now, by the name of its file. Raises OSError where the folder can't be read."""
+        try:
+            stamp = self._folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            if self._latches:  # it was there, and nobody clears models by removing folders
+                raise
+            return {}
         if stamp != self._stamp or time.time_ns() - stamp < SETTLED_S * 1e9:
             self._latches = {latch.file_name: latch for latch in read_latches(self._folder)}
             self._stamp = stamp
@@ -55,10 +63,11 @@ class Latches:
 
     def trip(self, latch: Latch) -> bool:
         """Take a model out; True in the one process that was first to. Raises OSError where the disk refuses."""
+        self._folder.mkdir(parents=True, exist_ok=True)  # somebody may have tidied up
         path = self._folder / latch.file_name
         staged = self._folder / f".{latch.file_name}.{os.getpid()}"
-        staged.write_bytes(orjson.dumps(asdict(latch)))
         try:
+            staged.write_bytes(orjson.dumps(asdict(latch)))
             os.link(staged, path)  # whole or not at all, and an error where another worker was first
         except FileExistsError:
             return False
@@ -70,25 +79,35 @@ class Latches:
 
 def read_latches(folder: Path) -> list[Latch]:
     """Every model that is out, the earliest first; empty where the folder is missing."""
-    found = []
+    found: list[Latch] = []
     for path in sorted(folder.glob("[!.]*.json")):
         try:
-            content = orjson.loads(path.read_bytes())
-            found.append(Latch(**{**content, "rules": tuple(content["rules"])}))
+            found.append(_read(path.read_bytes()))
         except FileNotFoundError:  # cleared meanwhile
             continue
-        except (ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError):
             found.extend(_by_name(path))
     return sorted(found, key=lambda latch: latch.at_ms)
+
+
+def _read(text: bytes) -> Latch:
+    content = orjson.loads(text)
+    latch = Latch(**{**content, "rules": tuple(content["rules"])})
+    if not isinstance(latch.at_ms, int) or not all(isinstance(rule, str) for rule in latch.rules):
+        raise ValueError("not a latch of ours")
+    return latch
 
 
 def _by_name(path: Path) -> Iterator[Latch]:
     """What the name of a damaged file still says: a model that is out stays so. Nothing for a file that is no latch."""
     parts = path.stem.split(".")
-    if len(parts) == 4:
+    if len(parts) == 4 and not path.is_dir():
         endpoint, symbol, generation, sha256 = parts
-        changed_ms = int(path.stat().st_mtime * 1000)
-        yield Latch(endpoint, symbol, generation, sha256, ("latch file damaged",), changed_ms, None)
+        try:
+            changed_ms = int(path.stat().st_mtime * 1000)
+        except FileNotFoundError:
+            return
+        yield Latch(endpoint, symbol, generation, sha256, (DAMAGED,), changed_ms, None)
 
 
 def latch_name(endpoint: str, symbol: str, generation: str, sha256: str) -> str:

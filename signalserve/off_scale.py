@@ -14,6 +14,10 @@ from signalserve.bundle import ScalerValues
 WARN_BEYOND = 10.0
 """|z| beyond which a column counts as off scale; single values of real columns go there (volume_price_trend: 118)."""
 
+CALM_WITHIN = 5.0
+"""Half of it: a window that is off one model's scale speaks against that model where another finds it this calm; two
+scalers that differ by a few percent stand on both sides of any single bound."""
+
 REFUSE_BEYOND = 1000.0
 """|z| that no market reaches in many columns: of every fifth real window of the 30 days, the one that is furthest off
 has a third of its columns beyond 3.0. A price that doubles after training moves its level by up to 26."""
@@ -50,6 +54,10 @@ class ScaleCheck:
     def __init__(self, scaler: ScalerValues) -> None:
         self._mean = np.asarray(scaler.mean, dtype=np.float64)
         self._scale = np.asarray(scaler.scale, dtype=np.float64)
+
+    def is_calm(self, values: npt.NDArray[np.float32]) -> bool:
+        """Whether the window is well within this scale. values: (window, features), raw, finite."""
+        return _share_beyond(np.abs(values - self._mean) / self._scale, CALM_WITHIN) <= WARN_COLUMNS
 
     def judge(self, values: npt.NDArray[np.float32]) -> Verdict:
         """values: (window, features), raw, finite."""

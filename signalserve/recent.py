@@ -16,24 +16,24 @@ from pathlib import Path
 
 from signalserve.invariants import LOOK_BACK, RULES
 
-_RECORD = struct.Struct(f"<q{LOOK_BACK}B")  # observations ever taken in, and the signs of the last ones as bits
+_RECORD = struct.Struct(f"<q{LOOK_BACK}B")  # how many were ever taken in, and the signs of the last ones as bits
 _BITS = {rule: 1 << position for position, rule in enumerate(RULES)}
 
 
 class Recent:
-    """Rings of LOOK_BACK observations, one for each model.
+    """Rings of LOOK_BACK observations, one for each name.
 
-    >>> recent = Recent([("BTC-USD", "v8")])
-    >>> recent.observe(("BTC-USD", "v8"), frozenset({"clamped"}))
+    >>> recent = Recent(["v8"])
+    >>> recent.observe("v8", frozenset({"clamped"}))
     [frozenset({'clamped'})]
     """
 
-    def __init__(self, models: Sequence[tuple[str, str]], path: Path | None = None) -> None:
-        """models: (symbol, generation), the same in every worker that shares the file.
+    def __init__(self, names: Sequence[str], path: Path | None = None) -> None:
+        """names: the same in every worker that shares the file.
 
         path: the file; None keeps them in this process alone. Raises OSError where it can't be made.
         """
-        self._at = {model: position * _RECORD.size for position, model in enumerate(sorted(models))}
+        self._at = {name: position * _RECORD.size for position, name in enumerate(sorted(names))}
         self._lock = threading.Lock()  # flock knows processes, and a process's threads share its file
         size = max(1, len(self._at)) * _RECORD.size
         self._file = None if path is None else os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -43,22 +43,26 @@ class Recent:
             os.ftruncate(self._file, size)  # zeroes where it was shorter, nothing where another worker was first
             self._memory = mmap.mmap(self._file, size)
 
-    def observe(self, model: tuple[str, str], signs: frozenset[str]) -> list[frozenset[str]]:
-        """Take in what one prediction of a model showed; returns the signs of the last five, in no order.
+    def observe(self, name: str, signs: frozenset[str]) -> list[frozenset[str]]:
+        """Take in what one prediction showed; returns the signs of the last five, in no order.
 
         A bar asked twice counts twice: each answer is one that somebody may act on.
         """
         with self._alone():
-            count, *slots = _RECORD.unpack_from(self._memory, self._at[model])
+            count, *slots = _RECORD.unpack_from(self._memory, self._at[name])
             slots[count % LOOK_BACK] = sum(_BITS[sign] for sign in signs)
-            _RECORD.pack_into(self._memory, self._at[model], count + 1, *slots)
-        seen = slots[: min(count + 1, LOOK_BACK)]
-        return [frozenset(rule for rule, bit in _BITS.items() if bits & bit) for bits in seen]
+            _RECORD.pack_into(self._memory, self._at[name], count + 1, *slots)
+        return _signs(count + 1, slots)
 
-    def forget(self, model: tuple[str, str]) -> None:
+    def seen(self, name: str) -> list[frozenset[str]]:
+        """The signs of the last five as they are."""
+        count, *slots = _RECORD.unpack_from(self._memory, self._at[name])
+        return _signs(count, slots)
+
+    def forget(self, name: str) -> None:
         """Start anew."""
         with self._alone():
-            _RECORD.pack_into(self._memory, self._at[model], 0, *[0] * LOOK_BACK)
+            _RECORD.pack_into(self._memory, self._at[name], 0, *[0] * LOOK_BACK)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -71,3 +75,7 @@ class Recent:
                 yield
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
+
+
+def _signs(count: int, slots: Sequence[int]) -> list[frozenset[str]]:
+    return [frozenset(rule for rule, bit in _BITS.items() if bits & bit) for bits in slots[: min(count, LOOK_BACK)]]

@@ -73,9 +73,9 @@ class Scorer:
         columns = {tuple(model.bundle.manifest.columns) for model in self._models[symbol].values()}
         comparable = len(self._models[symbol]) > 1 and len(columns) == 1
         all_of = {g: verdicts.get(g) or self._scale_of(item, g) for g in self._models[symbol]} if comparable else {}
-        everywhere = bool(all_of) and all(verdict.by_many for verdict in all_of.values())
+        everywhere = bool(all_of) and all(verdict.off_scale for verdict in all_of.values())
         item.input_off = everywhere or any(verdict.spike for verdict in verdicts.values())
-        on_scale = [generation for generation, verdict in all_of.items() if not verdict.off_scale]
+        on_scale = [g for g, verdict in all_of.items() if not verdict.off_scale and self._is_calm(item, g)]
         for generation, verdict in verdicts.items():
             if verdict.by_many:
                 item.scale_signs[generation] = "scaler_off" if on_scale else "off_scale"
@@ -90,6 +90,10 @@ class Scorer:
     def _scale_of(self, item: Item, generation: Generation) -> Verdict:
         model = self._models[item.window.symbol][generation]
         return model.scale_check.judge(item.window.values[:, model.order])
+
+    def _is_calm(self, item: Item, generation: Generation) -> bool:
+        model = self._models[item.window.symbol][generation]
+        return model.scale_check.is_calm(item.window.values[:, model.order])
 
     def _reroute(self, item: Item, settings: Settings) -> bool:
         """Give the answer to another arm where a model of this one is out; True where models may have to be run."""
@@ -163,16 +167,14 @@ class Scorer:
             self._metrics.logits(item.window.symbol, generation, logits)
             rules = self._observe(item, generation, signs)
             item.warnings_of[generation].extend(f"invariant_{rule}" for rule in rules)
-            reason = self._guardrails.out(item.window.symbol).get(generation) if signs else None
+            reason = self._guardrails.out(item.window.symbol).get(generation)
             if reason is not None:  # by this very answer, or by one before it in the batch
                 item.unusable[generation] = reason
 
     def _observe(self, item: Item, generation: Generation, signs: frozenset[str]) -> frozenset[str]:
         """Take the prediction into the last five of its model; the rules now broken."""
         symbol = item.window.symbol
-        if item.input_off:  # what a model makes of garbage is not the model's fault
-            signs &= {"off_scale"}
-        broken = self._guardrails.observe(symbol, generation, signs, item.window.request_id)
+        broken = self._guardrails.observe(symbol, generation, signs, item.window.request_id, input_off=item.input_off)
         before = self._broken.get((symbol, generation), frozenset())
         if broken != before:
             self._broken[symbol, generation] = broken

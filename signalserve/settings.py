@@ -116,11 +116,14 @@ def parse_settings(text: str, source: str) -> Settings:
     try:
         document = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # e.g. a date that does not exist, unquoted
+    except Exception as error:  # beside YAMLError whatever its constructors make of `!!float ""` or an alias in itself
         mark = getattr(error, "problem_mark", None)
         place = f"{source}:{mark.line + 1}" if mark else source
         raise ConfigError(f"{place}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    twice = _repeated_key(document)
+    try:
+        twice = _repeated_key(document)
+    except RecursionError:
+        raise ConfigError(f"{source}: not valid YAML: it refers to itself; write it out") from None
     if twice is not None:
         raise ConfigError(f"{source}:{twice.start_mark.line + 1}: the key {twice.value!r} a second time; keep one")
     try:

@@ -1,6 +1,7 @@
 """`serving.yaml` as it is watched: what is in force while the file changes, also where it changes for the worse."""
 
 import hashlib
+import logging
 import os
 import threading
 import time
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from signalserve.errors import ConfigError
+from signalserve.log import event
 from signalserve.settings import Settings, parse_settings, read_text
 
 EVERY_S = 0.2
@@ -74,7 +76,10 @@ class WatchedSettings:
         def run() -> None:
             while True:
                 time.sleep(EVERY_S)
-                self.look()
+                try:
+                    self.look()
+                except Exception as error:  # a thread that ends would follow no change any more, and nobody would know
+                    event(logging.ERROR, "config_not_followed", reason=str(error), kind=type(error).__name__)
 
         threading.Thread(target=run, name="serving.yaml", daemon=True).start()
 
@@ -112,7 +117,10 @@ class WatchedSettings:
 
     def _keep(self) -> None:
         if self._keeps and self._last_good is not None and self.error is None:
-            keep_text(self._last_good, self.in_force.text)
+            try:
+                keep_text(self._last_good, self.in_force.text)
+            except OSError as error:  # what is in force here stays so; a worker that starts later may get an older one
+                event(logging.ERROR, "config_not_kept", path=str(self._last_good), reason=error.strerror)
 
     def _stat(self) -> tuple[int, int, int] | None:
         try:

@@ -11,8 +11,8 @@ CALM = frozenset[str]()
 
 def alarms(rule: str, signs: str) -> list[int]:
     """The indices at which the rule is broken; signs: 'x' for a prediction that shows it, '.' for one that does not."""
-    recent = Recent([("BTC-USD", "v8")])
-    shown = (recent.observe(("BTC-USD", "v8"), frozenset({rule}) if sign == "x" else CALM) for sign in signs)
+    recent = Recent(["v8"])
+    shown = (recent.observe("v8", frozenset({rule}) if sign == "x" else CALM) for sign in signs)
     return [index for index, seen in enumerate(shown) if rule in broken(seen)]
 
 

@@ -1,9 +1,14 @@
 """What is out stays out, in every process, until somebody clears it."""
 
+import errno
 import multiprocessing
+import os
+from dataclasses import replace
 from pathlib import Path
 
-from signalserve.latches import Latch, Latches, clear, latch_name, read_latches
+import pytest
+
+from signalserve.latches import DAMAGED, Latch, Latches, clear, latch_name, read_latches
 
 LATCH = Latch("ensemble", "BTC-USD", "v8", "ab" * 32, ("clamped",), 1_764_000_000_000, "bot-7")
 KEY = LATCH.file_name
@@ -59,6 +64,38 @@ def test_a_damaged_file_keeps_its_model_out_and_others_are_left_alone(tmp_path: 
     (tmp_path / LATCH.file_name).write_text("{torn")
     (tmp_path / "notes.json").write_text("mine")
     latch = Latches(tmp_path).all().get(KEY)
-    assert latch is not None and latch.rules == ("latch file damaged",)
+    assert latch is not None and latch.rules == (DAMAGED,)
     assert len(read_latches(tmp_path)) == 1 and clear(tmp_path, latch)
     assert Latches(tmp_path).all().get(KEY) is None
+
+
+@pytest.mark.parametrize("content", [b"[]", b'{"rules": [1]}', b'{"at_ms": "x"}', b"\xff"])
+def test_whatever_a_file_holds_its_model_stays_out(tmp_path: Path, content: bytes):
+    (tmp_path / LATCH.file_name).write_bytes(content)
+    (tmp_path / "a.b.c.d.json").mkdir()
+    [latch] = read_latches(tmp_path)
+    assert (latch.generation, latch.rules) == ("v8", (DAMAGED,))
+
+
+def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    latches = Latches(tmp_path)
+
+    def full(path: Path, _: bytes) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="full"):
+        latches.trip(LATCH)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_changes_within_a_tick_of_the_clock_are_both_seen(tmp_path: Path):
+    latches = Latches(tmp_path)
+    latches.trip(LATCH)
+    stamp = tmp_path.stat().st_mtime_ns
+    assert KEY in latches.all()
+    other = replace(LATCH, generation="v6_fixed")
+    Latches(tmp_path).trip(other)
+    os.utime(tmp_path, ns=(stamp, stamp))  # as if the clock had not ticked
+    assert other.file_name in latches.all()

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from signalserve.recent import Recent
+from signalserve.recent import _RECORD, Recent
 
-V8, V6 = ("BTC-USD", "v8"), ("BTC-USD", "v6_fixed")
+V8, V6 = "BTC-USD v8", "BTC-USD v6_fixed"
 CLAMPED, CALM = frozenset({"clamped"}), frozenset[str]()
 
 
@@ -36,11 +36,11 @@ def test_what_is_forgotten_does_not_come_back(tmp_path: Path):
 
 HAMMER = """
 import sys
-from signalserve.recent import Recent
-recent = Recent([("BTC-USD", "v8")], __import__("pathlib").Path(sys.argv[1]))
+from signalserve.recent import _RECORD, Recent
+recent = Recent(["BTC-USD v8"], __import__("pathlib").Path(sys.argv[1]))
 print("up", flush=True)
 while True:
-    recent.observe(("BTC-USD", "v8"), frozenset({"clamped", "saturated"}))
+    recent.observe("BTC-USD v8", frozenset({"clamped", "saturated"}))
 """
 
 
@@ -54,3 +54,25 @@ def test_a_worker_killed_at_any_moment_leaves_it_usable(tmp_path: Path):
         hammer.communicate()
         seen = Recent([V8], path).observe(V8, CALM)
         assert set(seen) <= {CALM, frozenset({"clamped", "saturated"})}
+
+
+COUNT = """
+import sys, pathlib
+from signalserve.recent import _RECORD, Recent, _RECORD
+recent = Recent(["BTC-USD v8"], pathlib.Path(sys.argv[1]))
+for _ in range(20_000):
+    recent.observe("BTC-USD v8", frozenset())
+"""
+
+
+def test_no_worker_loses_anothers_observation(tmp_path: Path):
+    path = tmp_path / "recent.bin"
+    workers = [subprocess.Popen([sys.executable, "-c", COUNT, str(path)]) for _ in range(3)]
+    assert [worker.wait() for worker in workers] == [0, 0, 0]
+    assert _RECORD.unpack(path.read_bytes())[0] == 60_000
+
+
+def test_looking_changes_nothing():
+    recent = Recent([V8])
+    recent.observe(V8, CLAMPED)
+    assert recent.seen(V8) == recent.seen(V8) == [CLAMPED]

@@ -121,9 +121,7 @@ def test_one_callers_garbage_takes_no_model_from_the_others(tmp_path: Path):
 
 def test_a_single_absurd_value_takes_no_model_out_either(tmp_path: Path):
     worker = Worker(broken_v8(tmp_path), tmp_path, "v8")  # its logits are beyond the clamp whatever it is asked
-    window = raw_window(BTC)
-    window[3, 5] += 2000 * scaler_of(BTC)[1][5]
-    answers = [worker.ask({"symbol": BTC, "features": window.tolist()}) for _ in range(6)]
+    answers = [worker.ask(spiky()) for _ in range(6)]
     assert "features_off_scale" in answers[-1]["warnings"]
     assert read_latches(tmp_path / "journal" / LATCHES) == []
 
@@ -148,14 +146,97 @@ def test_where_a_model_gives_nan_the_control_answers_at_once(tmp_path: Path, mon
 def test_in_a_batch_what_comes_before_the_breach_keeps_its_answer(tmp_path: Path):
     write_store(broken_v8(tmp_path), ("ETH-USD",))
     worker = Worker(tmp_path, tmp_path)
-    batch = {"instances": [request_body(seed=1), request_body("ETH-USD"), *(request_body(seed=s) for s in (2, 3))]}
-    predictions = worker.ask(batch)["predictions"]
-    assert [p["degraded"] for p in predictions] == [False, False, False, True]
+    bodies = [request_body(seed=1), request_body("ETH-USD"), *(request_body(seed=s) for s in (2, 3, 4))]
+    predictions = worker.ask({"instances": bodies})["predictions"]
+    assert [p["degraded"] for p in predictions] == [False, False, False, True, True]
 
 
-def test_a_folder_that_cannot_be_used_leaves_each_worker_its_own_guardrails(tmp_path: Path):
-    broken_v8(tmp_path)
+def spiky() -> dict[str, Any]:
+    window = raw_window(BTC)
+    window[3, 5] += 2000 * scaler_of(BTC)[1][5]
+    return {"symbol": BTC, "features": window.tolist()}
+
+
+def test_another_callers_garbage_in_between_keeps_no_broken_model_in(tmp_path: Path):
+    worker = Worker(broken_v8(tmp_path), tmp_path)
+    for seed in range(3):
+        worker.ask(request_body(seed=seed))
+        for _ in range(5):
+            worker.ask(spiky())
+    assert worker.ask()["degraded"]
+
+
+def test_another_symbols_prices_take_no_model_out(tmp_path: Path):
+    """A quarter of the columns far off, for both models: the mistake that `features_off_scale` warns of."""
+    worker = Worker(write_store(tmp_path, (BTC,), gain=100.0), tmp_path)
+    mean, scale = map(np.array, scaler_of(BTC))
+    window = raw_window(BTC)
+    window[:, :18] = (mean + 40 * scale)[:18]
+    for _ in range(6):
+        assert "features_off_scale" in worker.ask({"symbol": BTC, "features": window.tolist()})["warnings"]
+    assert read_latches(tmp_path / "journal" / LATCHES) == []
+
+
+def test_scalers_that_differ_a_little_are_no_proof_against_either(tmp_path: Path):
+    mean, scale = scaler_of(BTC)
+    write_model(write_store(tmp_path, (BTC,), ("v6_fixed",)), "v8", scale=[0.95 * each for each in scale])
+    worker = Worker(tmp_path, tmp_path)
+    window = raw_window(BTC)
+    window[:, :36] = (np.array(mean) + 9.7 * np.array(scale))[:36]  # beyond 10 for one of them
+    for _ in range(6):
+        worker.ask({"symbol": BTC, "features": window.tolist()})
+    assert read_latches(tmp_path / "journal" / LATCHES) == []
+
+
+def test_a_model_that_is_well_again_when_it_is_cleared_stays_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Shadows go on scoring a model that is out: what it did meanwhile must not count against it afterwards."""
+    settings = {"defaults": {"mode": "v6_fixed"}, "score_all_arms": True, "shadow_budget_ms": 5000}
+    worker = Worker(write_store(tmp_path, (BTC,)), tmp_path, settings=settings)
+    engine = worker.service.models[BTC]["v8"].engine
+    real = engine.predict_rows
+
+    def hot(windows: Any) -> Any:
+        output = real(windows)
+        output.raw_logits[:] = [4e6, -4e6, 0]
+        return output
+
+    assert worker.service._shadows is not None
+    monkeypatch.setattr(engine, "predict_rows", hot)
+    for seed in range(8):
+        worker.ask(request_body(seed=seed))
+        worker.service._shadows.settle()
+    [latch] = read_latches(tmp_path / "journal" / LATCHES)
+    monkeypatch.setattr(engine, "predict_rows", real)
+    clear(tmp_path / "journal" / LATCHES, latch)
+    assert not any(worker.ask(request_body(seed=seed, variant="v8"))["degraded"] for seed in range(6))
+
+
+def blocked(tmp_path: Path) -> Path:
+    """A file stands where the folder of the latches should be."""
     (tmp_path / "journal").mkdir()
     (tmp_path / "journal" / LATCHES).write_text("in the way")
+    return tmp_path / "journal" / LATCHES
+
+
+def test_where_the_folder_fails_no_worker_answers_with_the_broken_model(tmp_path: Path):
+    broken_v8(tmp_path)
+    in_the_way = blocked(tmp_path)
+    workers = [Worker(tmp_path, tmp_path) for _ in range(2)]
+    degraded = [workers[i % 2].ask(request_body(seed=i))["degraded"] for i in range(8)]
+    assert degraded == [False, False, True, True, True, True, True, True]
+    in_the_way.unlink()
+    workers[0].ask()
+    [latch] = read_latches(in_the_way)  # told as soon as that works, and so can be cleared
+    assert latch.generation == "v8"
+
+
+def test_a_folder_that_is_gone_for_a_moment_lets_nobody_back_in(tmp_path: Path):
+    broken_v8(tmp_path)
     worker = Worker(tmp_path, tmp_path)
-    assert [worker.ask(request_body(seed=seed))["degraded"] for seed in range(4)] == [False, False, True, True]
+    for seed in range(3):
+        worker.ask(request_body(seed=seed))
+    folder = tmp_path / "journal" / LATCHES
+    folder.rename(folder.with_name("away"))
+    assert worker.ask()["degraded"]
+    folder.with_name("away").rename(folder)
+    assert worker.ask()["degraded"]

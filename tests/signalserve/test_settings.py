@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from stores import whole, write_settings
 
 from signalserve.errors import ConfigError
 from signalserve.settings import Settings, load_settings, parse_settings
-from signalserve.watched import WatchedSettings
+from signalserve.watched import EVERY_S, WatchedSettings
 
 AB = """\
 defaults:
@@ -211,6 +212,38 @@ def test_a_wrong_file_keeps_the_last_good_one_and_its_reason(desk: Desk, wrong: 
     assert desk.mode() == "v8"
     assert str(desk.path) in str(desk.watched.error)
     assert desk.watched.in_force.sha256 == sha
+
+
+@pytest.mark.parametrize("text", ['a: !!float ""', "a: &x {b: *x}", "a: !!bool x", "a: !!timestamp x", "a: !!int ''"])
+def test_whatever_yaml_trips_over_is_a_wrong_file(text: str):
+    with pytest.raises(ConfigError, match=r"^f:?[0-9]*: not valid YAML"):
+        parse_settings(text, "f")
+
+
+def test_a_disk_that_keeps_no_last_good_one_does_not_stop_the_following(desk: Desk):
+    desk.watched.follow(on_change=lambda watched: None, keep=True)
+    desk.last_good.unlink()
+    desk.last_good.mkdir()
+    for mode in ("v6_fixed", "ensemble"):
+        desk.write(f"defaults: {{mode: {mode}}}")
+        assert desk.mode() == mode
+
+
+def test_a_defect_in_a_follower_does_not_stop_the_following(desk: Desk):
+    seen = threading.Event()
+
+    def follower(watched: WatchedSettings) -> None:
+        if watched.current().defaults.mode == "v6_fixed":
+            raise RuntimeError("a defect")
+        if watched.current().defaults.mode == "ensemble":
+            seen.set()
+
+    desk.watched.follow(follower)
+    desk.watched.watch()
+    desk.write("defaults: {mode: v6_fixed}")
+    time.sleep(3 * EVERY_S)
+    desk.write("defaults: {mode: ensemble}")
+    assert seen.wait(5)
 
 
 def test_a_file_that_vanishes_keeps_the_last_good_one(desk: Desk):
