@@ -84,11 +84,12 @@ LABEL org.opencontainers.image.title="signalserve" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 # Two places it may write to: its home, where CUDA keeps the kernels it compiles, and the journal's, whose owner a new
-# volume takes over from here. The variable is also how `signalserve journal` and `toggle` find it in a container.
+# volume takes over from here. The variables are also how `signalserve journal` and `toggle` find it and serving.yaml here.
 RUN groupadd --gid 10001 signalserve \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin signalserve \
     && install --directory --owner 10001 --group 10001 /var/lib/signalserve
-ENV SIGNALSERVE_JOURNAL=/var/lib/signalserve/journal
+ENV SIGNALSERVE_JOURNAL=/var/lib/signalserve/journal \
+    SIGNALSERVE_SETTINGS=/config/serving.yaml
 WORKDIR /srv/signalserve
 # predictions, TorchServe's metrics, readiness and this project's metrics; management stays on the container's loopback
 EXPOSE 8080 8082 8083

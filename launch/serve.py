@@ -13,6 +13,7 @@ import httpx
 
 from export.archives import build_from, load_in_force
 from launch import journal, torchserve
+from launch.liveness import Answers
 from launch.ports import Ports, parse_port
 from launch.samples import write_samples
 from launch.supervisor import Child, Died, Stopped, Supervisor
@@ -68,7 +69,8 @@ def _serve(args: argparse.Namespace, folder: Path, supervisor: Supervisor, start
         folder, folder / "config.properties", args.model_store.resolve(), properties.get("vmargs", "")
     )
     supervisor.start(Child("TorchServe", frontend, environment))
-    supervisor.start(Child("the watcher", _watcher(args, ports), environment, restart=True))
+    answers = Answers(ports.reach(ports.watcher), "/ready")
+    supervisor.start(Child("the watcher", _watcher(args, ports), environment, restart=True, alive=answers))
     _wait_until_ready(ports, supervisor, folder / LOAD_FAILED)
     say(
         "signalserve answers correctly on every endpoint and symbol, "

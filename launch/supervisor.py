@@ -8,11 +8,22 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 
+from launch.parent_death import stop_with
 from signalserve.errors import SignalserveError
 
 PATIENCE_S = 5.0  # how long each process may take to end by itself
+
+ASK_EVERY_S = 2.0
+"""Between two asks whether a child is alive."""
+UNANSWERED = 8
+"""Asks in a row without an answer after which a child is taken to hang: 16 s, thousands of times the millisecond that
+a healthy watcher takes, so that a busy machine is no reason. Asks are counted, not seconds: where we were suspended or
+starved along with it, it is not to blame."""
+FIRST_ANSWER_S = 60.0
+"""From a child's start: it first loads its libraries, maybe from a cold disk beside workers that load theirs."""
 
 
 class Stopped(SignalserveError):
@@ -31,17 +42,50 @@ class Child:
     command: Sequence[str]
     environment: Mapping[str, str]
     restart: bool = False  # True: a death is mended; False: it ends the service
+    alive: Callable[[], bool] | None = (
+        None  # has it answered since the last call? Asked in the loop: takes 0.5 s at most
+    )
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     started: float = field(default=0.0, init=False)
+    _asked: float = field(default=0.0, init=False)
+    _unanswered: int = field(default=0, init=False)
+    _has_answered: bool = field(default=False, init=False)
 
     def start(self) -> None:
-        self.started = time.monotonic()
+        """To be called from the main thread: see `stop_with`."""
+        self.started = self._asked = time.monotonic()
+        self._unanswered, self._has_answered = 0, False
+        if self.alive is not None:
+            self.alive()  # what the process before has answered is no sign of this one's life
         self.process = subprocess.Popen(
-            self.command, env=dict(self.environment), start_new_session=True, stdin=subprocess.DEVNULL
+            self.command,
+            env=dict(self.environment),
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=partial(stop_with, os.getpid()),
         )
 
     def returncode(self) -> int | None:
         return self.process.poll() if self.process else None
+
+    def hangs(self) -> bool:
+        """Whether it runs and answers no more; asks it every now and then."""
+        now = time.monotonic()
+        if self.alive is None or now - self._asked < ASK_EVERY_S:
+            return False
+        self._asked = now
+        if self.alive():
+            self._unanswered, self._has_answered = 0, True
+            return False
+        self._unanswered += 1
+        return self._unanswered >= UNANSWERED and (self._has_answered or now - self.started > FIRST_ANSWER_S)
+
+    def kill(self) -> None:
+        """End the whole session, without waiting: what hangs in a disk's driver ends when the disk answers."""
+        self._unanswered = 0
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     def end(self) -> None:
         """Ask, wait as long as patience lasts, then end the whole session, whatever is left in it."""
@@ -51,8 +95,7 @@ class Child:
             self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(PATIENCE_S)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self.kill()
         self.process.wait()
 
 
@@ -60,7 +103,8 @@ class Supervisor:
     """Keeps children running until a signal comes or one dies that must not.
 
     Used as a context manager: leaving it stops them all, whatever happened inside, in the order they were started and
-    each when the one before has ended: what reads another's files sees the last of them.
+    each when the one before has ended: what reads another's files sees the last of them. Where we are killed ourselves,
+    the kernel asks them all at once, and what a reader then misses waits for its next start.
     """
 
     def __init__(self, report: Callable[[str], None]) -> None:
@@ -95,6 +139,9 @@ class Supervisor:
         for child in self._children:
             code = child.returncode()
             if code is None:
+                if child.hangs():
+                    self._report(f"{child.name} runs but does not answer any more; killing it")
+                    child.kill()
                 continue
             if not child.restart:
                 raise Died(f"{child.name} ended by itself with code {code}; its last log lines above say why")

@@ -1,5 +1,8 @@
 """The environment variables by which the service's processes find each other. `signalserve serve` sets all of them."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 SETTINGS_VARIABLE = "SIGNALSERVE_SETTINGS"
 """Where serving.yaml is."""
 
@@ -35,3 +38,8 @@ TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Where the workers count, one file a process; the name is prometheus_client's."""
+
+
+def default_settings(environ: Mapping[str, str]) -> Path:
+    """The serving.yaml that is meant where nobody names one: $SIGNALSERVE_SETTINGS, else the one in this folder."""
+    return Path(environ.get(SETTINGS_VARIABLE) or "serving.yaml")

@@ -16,7 +16,7 @@ V6, V8, CONFIG = "6" * 64, "8" * 64, "c" * 64  # sha256 of two bundles and a con
 
 def arm(name: str = "v8", **fields: Any) -> ArmLine:
     """One model's answer, or for the name `ensemble` the pool's."""
-    line = ArmLine(name, True, False, [0.301, 0.228, 0.471], [3.92, -9.24, 8.33], 8.0, [V8], [1.0], None)
+    line = ArmLine(name, True, False, [0.301, 0.228, 0.471], [3.92, -9.24, 8.33], 8.0, [V8], [1.0], None, [])
     if name == "v6_fixed":
         line = replace(line, bundles=[V6])
     if name == "ensemble":
@@ -25,7 +25,7 @@ def arm(name: str = "v8", **fields: Any) -> ArmLine:
 
 
 def prediction(arms: Sequence[ArmLine] = (arm(),), **fields: Any) -> PredictionLine:
-    """One window's answers, with an id of its own; received 300 ms after AS_OF_MS."""
+    """One window's answers, with an id of its own; received 300 ms after AS_OF_MS. Its feed is that of `closes`."""
     return replace(
         PredictionLine(
             prediction_id=str(uuid_utils.uuid7()),
@@ -35,13 +35,13 @@ def prediction(arms: Sequence[ArmLine] = (arm(),), **fields: Any) -> PredictionL
             as_of_ms=AS_OF_MS,
             received_ms=AS_OF_MS + 300,
             close=100.0,
+            feed="w-1",
             config=CONFIG,
             mode="v8",
             assigned="v8",
             override=False,
             degraded=None,
             latency_ms=1.25,
-            warnings=["clamped", "stale_input"],
             arms=list(arms),
         ),
         **fields,
@@ -57,6 +57,8 @@ def config(**fields: Any) -> ConfigLine:
     return replace(ConfigLine(CONFIG, "defaults: …", AS_OF_MS, "ensemble", 7, None), **fields)
 
 
-def closes(*prices: float, last_ms: int = AS_OF_MS, symbol: str = BTC, feed: str = "w-1") -> ClosesLine:
+def closes(
+    *prices: float, last_ms: int = AS_OF_MS, symbol: str = BTC, feed: str = "w-1", begins: bool = False
+) -> ClosesLine:
     """Prices of consecutive minutes, the last of which closed at last_ms."""
-    return ClosesLine(symbol, feed, MINUTE_MS, last_ms, list(prices))
+    return ClosesLine(symbol, feed, begins, MINUTE_MS, last_ms, list(prices))

@@ -62,6 +62,7 @@ def add_prediction(connection: sqlite3.Connection, minute: int = 0, **columns: A
         "latency_ms": 3.5,
         "warnings": "",
         "close": 67_000.0,
+        "feed": "w-1",
         "horizon_ms": 15 * MINUTE,
         "band": 1e-3,
         "p_down": down,

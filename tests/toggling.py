@@ -1,5 +1,8 @@
 """Files of a service that nobody runs, and an operator who answers as told, for the tests of toggles."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from signalserve.toggles.change import Files, Outcome, Plan, Rewritten, change
@@ -50,3 +53,19 @@ def to_mode(files: Files, mode: str, operator: Answers | None = None) -> Outcome
         return Rewritten(edit(text, {("defaults", "mode"): mode}))
 
     return change(files, f"mode {mode}", rewrite, SOMEBODY, operator or Answers())
+
+
+NOBODY = 65534
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without the rights of root, who may do everything; as they are, for everybody else."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -5,9 +5,11 @@ They are built only where something that they are made from has changed. `signal
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from export.options import add_store, screen_of
+from signalserve.environment import default_settings
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -21,7 +23,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which bundles are in force: also for `signalserve serve` and `signalserve onnx`."""
     add_store(parser)
-    parser.add_argument("--settings", type=Path, default=Path("serving.yaml"), help="the toggles (default %(default)s)")
+    parser.add_argument(
+        "--settings", type=Path, default=default_settings(os.environ), help="the toggles (default %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

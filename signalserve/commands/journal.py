@@ -1,6 +1,7 @@
 """`signalserve journal`: what was predicted and what became of it. Reads only, also while the service runs.
 
-tail shows the last predictions, export writes them to a file, stats says how much there is and how good it was.
+tail shows the last predictions, export writes a table to a file, stats says how much there is and how good it was,
+replay deals the arms of an experiment once more.
 """
 
 import argparse
@@ -9,6 +10,8 @@ import os
 import sqlite3
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +20,12 @@ from signalserve.errors import JournalError
 from signalserve.journal import database_of, default_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
+
+    from signalserve.journal.replay import Replay
+    from signalserve.journal.tables import Batches
 
 EVERY_S: Final = 0.5
 """Between two looks of `tail --follow`."""
@@ -29,6 +37,14 @@ WIDE: Final = 200
 """Characters a line where the output is no terminal: no table is cut."""
 
 Row = dict[str, Any]
+
+WHAT: Final = {
+    "predictions": "with their outcomes",
+    "configs": "each serving.yaml that was in force",
+    "events": "of operators and guardrails",
+    "closes": "the prices that callers brought",
+}
+"""The tables that `export` knows: `tables.TABLES`, in words."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -50,8 +66,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     part.add_argument("--json", action="store_true", help="every column, one JSON object a line")
     part.set_defaults(answer=_tail)
 
-    part = parts.add_parser("export", parents=[everywhere], help="all of it, or a span of time, as parquet or csv")
+    part = parts.add_parser("export", parents=[everywhere], help="a table, or a span of time of it, as parquet or csv")
     part.add_argument("file", type=Path, metavar="FILE", help="ending in .parquet or .csv; replaced where it exists")
+    listed = "; ".join(f"{name}: {words}" for name, words in WHAT.items())
+    part.add_argument("--what", choices=WHAT, default="predictions", help=f"{listed} (default %(default)s)")
     part.add_argument("--since", type=_moment, metavar="TIME", help="from this as_of on, such as 2026-11-24T10:00")
     part.add_argument("--until", type=_moment, metavar="TIME", help="before this one; UTC where no zone is given")
     part.set_defaults(answer=_export)
@@ -59,6 +77,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     part = parts.add_parser("stats", parents=[everywhere], help="how much there is, and how good the predictions were")
     part.add_argument("--json", action="store_true", help="as one JSON object, with the reliability bins")
     part.set_defaults(answer=_stats)
+
+    part = parts.add_parser(
+        "replay",
+        parents=[everywhere],
+        help="work out again which arm the toggles assign each answer, and compare",
+        description="Work out again, from the serving.yaml, symbol and time that stand beside each answer, which arm "
+        "the toggles assign, and compare it with the one written down. Exit code 1 if any differs.",
+    )
+    part.add_argument("--json", action="store_true", help="as one JSON object")
+    part.set_defaults(answer=_replay)
     parser.set_defaults(run=run)
 
 
@@ -69,12 +97,12 @@ def run(args: argparse.Namespace) -> int:
     folder = args.journal or default_folder(os.environ)
     connection = open_journal(folder)
     try:
-        args.answer(args, connection, folder)
+        code: int = args.answer(args, connection, folder)
     except sqlite3.Error as error:
         raise JournalError(f"{database_of(folder)}: cannot be read: {error}") from error
     finally:
         connection.close()
-    return 0
+    return code
 
 
 def _count(text: str) -> int:
@@ -105,7 +133,7 @@ def _console() -> "Console":
 # ---- tail
 
 
-def _tail(args: argparse.Namespace, connection: sqlite3.Connection, _: Path) -> None:
+def _tail(args: argparse.Namespace, connection: sqlite3.Connection, _: Path) -> int:
     from signalserve.journal.reading import tail
 
     show = _print_json if args.json else _Lines(_console()).show
@@ -119,6 +147,7 @@ def _tail(args: argparse.Namespace, connection: sqlite3.Connection, _: Path) -> 
             last = fresh[-1]["row_id"]
             show([row for row in fresh if args.symbol in (None, row["symbol"]) and args.arm in (None, row["arm"])])
         time.sleep(EVERY_S)
+    return 0
 
 
 def _print_json(rows: list[Row]) -> None:
@@ -178,25 +207,39 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-# ---- export and stats
+# ---- export, stats and replay
 
 
-def _export(args: argparse.Namespace, connection: sqlite3.Connection, folder: Path) -> None:
+def _export(args: argparse.Namespace, connection: sqlite3.Connection, folder: Path) -> int:
+    from signalserve.errors import DataError
+    from signalserve.journal.files import check_suffix, write_rows
+    from signalserve.journal.tables import TABLES, Batches
+
+    check_suffix(args.file)
+    if args.what == "configs" and (args.since, args.until) != (None, None):
+        raise DataError(
+            "--what configs: expected neither --since nor --until, got one: a configuration is in force long after it "
+            "was first seen; leave them out to get every one"
+        )
+    table = TABLES[args.what]
+    with _followed(Batches(connection, table, args.since, args.until), str(folder)) as batches:
+        count = write_rows(batches, list(table.columns), args.file)
+    print(f"wrote {count:,} rows to {args.file}")
+    return 0
+
+
+@contextmanager
+def _followed(batches: "Batches", name: str) -> "Iterator[Iterable[list[tuple[Any, ...]]]]":
+    """The batches, with a bar on standard error that follows them."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from signalserve.journal.files import check_suffix, write_rows
-    from signalserve.journal.reading import rows
-
-    check_suffix(args.file)
-    batches = rows(connection, args.since, args.until)
     screen = Console(stderr=True)
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bars:
-        count = write_rows(bars.track(batches, total=len(batches), description=str(folder)), args.file)
-    print(f"wrote {count:,} rows to {args.file}")
+        yield bars.track(batches, total=len(batches), description=name)
 
 
-def _stats(args: argparse.Namespace, connection: sqlite3.Connection, folder: Path) -> None:
+def _stats(args: argparse.Namespace, connection: sqlite3.Connection, folder: Path) -> int:
     from signalserve.commands.journal_stats import read_stats, show_stats
 
     stats = read_stats(connection, folder)
@@ -204,3 +247,38 @@ def _stats(args: argparse.Namespace, connection: sqlite3.Connection, folder: Pat
         print(json.dumps(stats.as_dict(), indent=1, allow_nan=False))
     else:
         show_stats(stats, _console())
+    return 0
+
+
+def _replay(args: argparse.Namespace, connection: sqlite3.Connection, folder: Path) -> int:
+    from dataclasses import asdict
+
+    from signalserve.journal.replay import answers, config_texts, replay
+
+    with _followed(answers(connection), str(folder)) as batches:
+        found = replay(batches, config_texts(connection))
+    if args.json:
+        print(json.dumps({"compared": found.compared, **asdict(found)}, indent=1))
+    else:
+        _print_replay(found)
+    return 1 if found.differing else 0
+
+
+def _print_replay(found: "Replay") -> None:
+    from signalserve.candles import iso
+
+    print(f"{found.compared:,} answers compared: {found.agreeing:,} agree, {found.differing:,} differ")
+    for count, reason in (
+        (found.text_unknown, "not compared: the journal does not hold their serving.yaml"),
+        (found.text_unreadable, "not compared: this version cannot read their serving.yaml"),
+        (found.unassigned, "not compared: of the endpoints of one model, which assign no arm"),
+    ):
+        if count:
+            print(f"{count:>9,} {reason}")
+    for one in found.differences:
+        print(
+            f"{iso(one.time_ms)} {one.symbol} {one.prediction_id}: {one.assigned} (mode {one.mode}) in the journal, "
+            f"{one.replayed_assigned} (mode {one.replayed_mode}) by its serving.yaml"
+        )
+    if found.differing > len(found.differences):
+        print(f"… and {found.differing - len(found.differences):,} more")

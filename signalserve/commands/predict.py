@@ -4,6 +4,7 @@ Asks a running service where --url names one; without it, the models run in this
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from signalserve.environment import default_settings
 from signalserve.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -70,7 +72,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     local.add_argument(
         "--model-store", type=Path, default=Path("model_store"), help="folder with bundles/ (default %(default)s)"
     )
-    local.add_argument("--settings", type=Path, default=Path("serving.yaml"), help="the toggles (default %(default)s)")
+    local.add_argument(
+        "--settings", type=Path, default=default_settings(os.environ), help="the toggles (default %(default)s)"
+    )
     parser.set_defaults(run=run)
 
 

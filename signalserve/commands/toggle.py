@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from signalserve.environment import default_settings
+
 if TYPE_CHECKING:
     from signalserve.settings import Settings
     from signalserve.toggles.change import Files, Rewritten
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 ARMS: Final = ("v6_fixed", "v8", "ensemble")
 
 _DECLINED: Final = 1
+_TO_MEND: Final = 2
 _POSITIONAL: Final = ("mode", "shares", "method", "temperature", "state")
 _OPTIONS: Final = ("symbol", "name", "split", "control", "block_minutes", "salt", "budget_ms", "to")
 
@@ -88,7 +91,7 @@ def _show(args: argparse.Namespace) -> int:
         print(json.dumps(asdict(found), indent=1, allow_nan=False))
     else:
         Terminal(yes=False).show(found)
-    return 0
+    return 0 if found.here and found.out is not None else _TO_MEND
 
 
 def _edit(args: argparse.Namespace) -> int:
@@ -157,22 +160,29 @@ def _clear(args: argparse.Namespace) -> int:
     terminal = Terminal(yes=args.yes)
     out = models_out(args.journal)
     if not out:
-        terminal.say("no model is out")
+        terminal.say(f"no model is out by {args.journal}")
         return 0
-    chosen = choose(out, args.symbol, args.generation, everything=args.all)
+    chosen = choose(args.journal, out, args.symbol, args.generation, everything=args.all)
     cleared = let_answer(args.journal, chosen, _author(args), terminal)
     if cleared is None:
         terminal.say("not cleared")
         return _DECLINED
-    for latch in cleared:
-        terminal.say(f"{latch.symbol} {latch.generation} on {latch.endpoint} may answer again")
-    return 0
+    still = models_out(args.journal)
+    for latch in chosen:
+        otherwise = "stays out" if latch in still else "was no longer out: somebody else cleared it"
+        became = "may answer again" if latch in cleared else otherwise
+        terminal.say(f"{latch.symbol} {latch.generation} on {latch.endpoint} {became}")
+    return _DECLINED if any(latch in still for latch in chosen) else 0
 
 
 def _change(args: argparse.Namespace, rewrite: "Callable[[str], Rewritten]") -> int:
+    from signalserve.journal import default_folder
     from signalserve.toggles.change import change
+    from signalserve.toggles.home import check_home
     from signalserve.toggles.terminal import Terminal
 
+    if args.journal != default_folder(os.environ):  # which a first toggle may begin, but nobody's typing error
+        check_home(args.journal)
     terminal = Terminal(yes=args.yes)
     outcome = change(_files(args), _command(args), rewrite, _author(args), terminal)
     words = {
@@ -191,14 +201,18 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     from signalserve.journal import default_folder
 
     parser.add_argument(
-        "--settings", type=Path, default=Path("serving.yaml"), metavar="FILE", help="the toggles (default %(default)s)"
+        "--settings",
+        type=Path,
+        default=default_settings(os.environ),
+        metavar="FILE",
+        help="the toggles (default %(default)s)",
     )
     parser.add_argument(
         "--journal",
         type=Path,
         default=default_folder(os.environ),
         metavar="DIR",
-        help="the service's journal (default %(default)s)",
+        help="the service's journal, or its run folder where it keeps none (default %(default)s)",
     )
     parser.add_argument(
         "--model-store",

@@ -10,7 +10,9 @@
 `store.py`    the only writer: drains the spools into the tables, retires what is old
 `outcomes.py` closes and callers' outcomes -> the label of each earlier prediction
 `reading.py`  what is asked of the journal, read-only: by `signalserve journal`, by the watcher's statistics
-`files.py`    rows of the journal -> parquet and csv
+`tables.py`   whole tables, or a span of one, in short reads
+`files.py`    their rows -> parquet and csv
+`replay.py`   the arms that the toggles assigned, worked out again
 
 TorchServe ends its workers with SIGKILL, so nothing may wait in a worker's memory: what was written with one `write`
 belongs to the kernel and survives the process (not the machine's power).

@@ -4,16 +4,18 @@ import sqlite3
 from typing import Final
 
 COUNTS: Final = {
-    "repeats": "predictions of a (symbol, as_of, arm) that was there already",
+    "repeats": "predictions of a (symbol, as_of, arm) that was there already, of which statistics count one",
     "torn_lines": "spool lines that could not be read, such as the last one of a full disk",
     "closes_contradicting": "closing prices that differ from the one first told for the same bar of the same feed",
     "outcomes_joined": "predictions whose outcome was found",
     "outcomes_known": "outcomes told once more",
     "outcomes_contradicting": "outcomes refused because another one is known",
     "outcomes_unknown": "outcomes of no prediction that is kept",
-    "outcomes_undecidable": "outcomes told as a price where the prediction's own close or label rule is not known, "
-    "or before the horizon has passed",
-    "ambiguous": "predictions left without an outcome because feeds disagree about it",
+    "outcomes_undecidable": "outcomes told before the horizon has passed, or of a moment at which several markets were "
+    "asked about, or as a price where the prediction's own close or label rule is not known",
+    "bars_contradicting_claims": "predictions whose outcome a caller told and whose own bars say another; the caller's "
+    "stays",
+    "ambiguous": "predictions left without an outcome because their own feed ended and others disagree about it",
     "retired": "rows deleted by age or size",
 }
 

@@ -1,13 +1,12 @@
 """Rows of the journal -> a parquet or csv file, as a whole or not at all."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from signalserve.errors import DataError
-from signalserve.journal.reading import COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,6 +18,9 @@ MOMENTS: Final = {
     "received_ms": "received_at",
     "time_ms": "time",
     "outcome_at_ms": "outcome_at",
+    "first_ms": "first_at",
+    "at_ms": "at",
+    "told_ms": "told_at",
 }
 """Columns that become moments in UTC, by the name they get."""
 
@@ -29,21 +31,21 @@ def check_suffix(path: Path) -> None:
         raise DataError(f"{path}: expected a file ending in {' or '.join(SUFFIXES)}")
 
 
-def write_rows(batches: Iterable[list[tuple[Any, ...]]], path: Path) -> int:
+def write_rows(batches: Iterable[list[tuple[Any, ...]]], columns: Sequence[str], path: Path) -> int:
     """Write rows to a file, which replaces one of that name once it is whole. Returns how many there were.
 
-    batches: of values by COLUMNS, as `reading.rows` gives them.  Raises DataError for another ending than SUFFIXES,
-    and where the file cannot be written.
+    batches: of values by columns, as `tables.Batches` gives them.  columns: names in the journal.  Raises DataError for
+    another ending than SUFFIXES, and where the file cannot be written.
     """
     import pyarrow as pa
 
     check_suffix(path)
-    schema, count = _schema(), 0
+    schema, count = _schema(columns), 0
     try:
         with _staged(path) as file, _writer(path.suffix.lower(), file, schema) as writer:
             for batch in batches:
-                columns = zip(*batch, strict=True) if batch else ((),) * len(COLUMNS)
-                arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+                by_column = zip(*batch, strict=True) if batch else ((),) * len(columns)
+                arrays = [pa.array(values, field.type) for values, field in zip(by_column, schema, strict=True)]
                 writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
                 count += len(batch)
     except OSError as error:
@@ -70,8 +72,8 @@ def _writer(suffix: str, file: BinaryIO, schema: "pa.Schema") -> Any:
     return pyarrow.csv.CSVWriter(file, schema) if suffix == ".csv" else pyarrow.parquet.ParquetWriter(file, schema)
 
 
-def _schema() -> "pa.Schema":
-    """The file's columns, in the order of COLUMNS."""
+def _schema(columns: Sequence[str]) -> "pa.Schema":
+    """The file's columns, in that order; what is not listed here is text."""
     import pyarrow as pa
 
     numbers = ("row_id", "answered", "horizon_ms", "outcome")
@@ -80,6 +82,6 @@ def _schema() -> "pa.Schema":
         **dict.fromkeys(MOMENTS, pa.timestamp("ms", tz="UTC")),
         **dict.fromkeys(numbers, pa.int64()),
         **dict.fromkeys(reals, pa.float64()),
-        **{name: pa.float64() for name in COLUMNS if name.startswith(("logit_", "p_"))},
+        **{name: pa.float64() for name in columns if name.startswith(("logit_", "p_"))},
     }
-    return pa.schema([(MOMENTS.get(name, name), types.get(name, pa.string())) for name in COLUMNS])
+    return pa.schema([(MOMENTS.get(name, name), types.get(name, pa.string())) for name in columns])

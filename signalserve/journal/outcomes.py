@@ -1,7 +1,13 @@
 """Closing prices and callers' claims -> the outcome of each earlier prediction, by the label rule of its own model.
 
 A label is the difference of two prices, and both must be the same market's: another exchange's price of the same minute
-differs by as much as a label's band. So only a feed that holds a prediction's own close may say what became of it.
+differs by as much as a label's band. So a prediction's own close is its row's, and the later one is told by the series
+of prices (`feeds.py`) that the row belongs to. Where that series ended, as with its worker, another one that was at the
+same price stands in.
+
+What can still go wrong: two markets whose prices are equal to the millionth at the moment of a prediction whose feed
+ended, of which only the wrong one goes on; and callers who send single closes of different markets and never of the
+same minute, which shows them to be different.
 
 Every function works within the caller's transaction. An outcome that is known is never changed: bars leave out what
 has one, and a claim that says otherwise is refused as a whole.
@@ -10,11 +16,11 @@ has one, and a claim that says otherwise is refused as a whole.
 import math
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from typing import Final
+
+import orjson
 
 from signalserve.candles import CLOCK_SKEW_MS
 from signalserve.feeds import TOLD
@@ -27,11 +33,28 @@ SAME_CLOSE: Final = 1e-9
 """Relative: the same bar told twice differs by no more than how its price was written."""
 SAME_PRICE: Final = 1e-6
 """Relative: a price that went through float32 is still the same one, another market's is not, but for chance."""
-OVERDUE_MS: Final = 24 * 3_600_000
+DAY_MS: Final = 24 * 3_600_000
+OVERDUE_MS: Final = DAY_MS
 """After the horizon: bots ask every minute, and one that was down for a day brings the bars it missed."""
+OVERDUE_SINCE_MS: Final = 7 * DAY_MS
+"""After the prediction: what nobody brought by then is given up, and counting it would never end."""
+MOST_FEEDS: Final = 100
+"""That are asked about one prediction whose own feed ended: a caller whose windows have nothing in common may have
+begun hundreds that hold the same minute."""
+
+WAITING: Final = """
+    predictions.feed IS NOT NULL AND as_of_ms IS NOT NULL AND band IS NOT NULL AND outcome IS NULL
+    AND outcome_source IS NULL
+"""
+"""SQL, of a row of `predictions`: bars may still label it. The condition of the index of that name."""
+OVERDUE: Final = f"""
+    {WAITING} AND as_of_ms BETWEEN :now_ms - {OVERDUE_SINCE_MS} AND :now_ms - {OVERDUE_MS}
+    AND as_of_ms + horizon_ms <= :now_ms - {OVERDUE_MS}
+"""
+"""SQL, of a row of `predictions` and a parameter now_ms: its bar should have come for a day, and not for a week."""
 
 AMBIGUOUS: Final = "ambiguous"
-"""The outcome_source of a prediction that feeds disagree about: looked at once, still open to its caller's claim."""
+"""The outcome_source of a prediction that other feeds disagree about: still open to its own, and to its caller."""
 
 
 # ---- from bars
@@ -41,29 +64,17 @@ def take_closes(connection: sqlite3.Connection, line: ClosesLine, now_ms: int) -
     """Keep the closes that are new to their feed, and label what waited for them.
 
     Where a feed tells two prices of a bar, the one first told stays: the bar was revised. Among closes that came alone
-    they may be two markets', and the bar decides nothing any more.
+    they may be two markets': the bar decides nothing any more, and for a day no other close that came alone does.
     """
     first_ms = line.last_ms - (len(line.closes) - 1) * line.interval_ms
     told = {first_ms + i * line.interval_ms: close for i, close in enumerate(line.closes)}
-    known = dict(
-        connection.execute(
-            "SELECT at_ms, close FROM closes WHERE symbol = ? AND feed = ? AND at_ms BETWEEN ? AND ?",
-            (line.symbol, line.feed, first_ms, line.last_ms),
-        )
-    )
-    tolerance = SAME_PRICE if line.feed == TOLD else SAME_CLOSE
-    differing = [
-        at_ms
-        for at_ms, close in told.items()
-        if (before := known.get(at_ms)) is not None and not math.isclose(close, before, rel_tol=tolerance)
-    ]
-    if differing:
-        bump(connection, "closes_contradicting", len(differing))
-        if line.feed == TOLD:
-            connection.executemany(
-                "UPDATE closes SET close = NULL WHERE symbol = ? AND feed = ? AND at_ms = ?",
-                [(line.symbol, line.feed, at_ms) for at_ms in differing],
-            )
+    horizons = _horizons(connection)
+    if line.begins:
+        told = _that_matter(connection, line, told, horizons)
+    known = {
+        at_ms: found[0] for at_ms in told if (found := _close(connection, line.symbol, line.feed, at_ms)) is not None
+    }
+    _contradict(connection, line, told, known, now_ms)
     new = {at_ms: close for at_ms, close in told.items() if at_ms not in known}
     if not new:
         return
@@ -71,61 +82,236 @@ def take_closes(connection: sqlite3.Connection, line: ClosesLine, now_ms: int) -
         "INSERT INTO closes (symbol, feed, at_ms, close, told_ms) VALUES (?, ?, ?, ?, ?)",
         [(line.symbol, line.feed, at_ms, close, now_ms) for at_ms, close in new.items()],
     )
-    # a new close ends what was predicted one horizon earlier, and begins what was predicted then, if bars come late
-    moments = {at_ms - horizon_ms for at_ms in new for horizon_ms in (0, *_horizons(connection))}
-    for as_of_ms in sorted(moments):
-        label_late(connection, line.symbol, as_of_ms, now_ms)
+    if line.feed == TOLD:
+        if not _are_mixed(connection, line.symbol, now_ms):
+            _label_own(connection, line, new, horizons, now_ms)
+        return
+    _label_own(connection, line, new, horizons, now_ms)
+    _label_orphans(connection, line, new, horizons, now_ms)
 
 
-# CROSS JOIN keeps this order. Prices first: mostly the later one is not there yet, and then no prediction is looked at,
-# of which one moment may have thousands.
-_LABELLABLE: Final = """
-    SELECT p.row_id, p.close, p.band, later.close
-    FROM (SELECT DISTINCT interval_ms * horizon_bars AS horizon_ms FROM bundles WHERE horizon_bars IS NOT NULL) AS rule
-    CROSS JOIN closes AS later
-        ON later.symbol = :symbol AND later.at_ms = :as_of_ms + rule.horizon_ms AND later.close IS NOT NULL
-    CROSS JOIN closes AS own
-        ON own.symbol = :symbol AND own.at_ms = :as_of_ms AND own.feed = later.feed
-    CROSS JOIN predictions AS p INDEXED BY waiting
-        ON p.symbol = :symbol AND p.as_of_ms = :as_of_ms AND p.horizon_ms = rule.horizon_ms
-        AND p.outcome IS NULL AND p.outcome_source IS NULL AND p.band IS NOT NULL
-        AND abs(own.close - p.close) <= :same * p.close
-    ORDER BY p.row_id, own.feed
+def label_late(connection: sqlite3.Connection, prediction_id: str, now_ms: int) -> None:
+    """Label what was stored of a prediction from closes that are known already, as after a replay or a late spool."""
+    labels: list[_Label] = []
+    orphans: list[_Waiting] = []
+    for row in [_Waiting(*found) for found in connection.execute(_LATE, (prediction_id,))]:
+        if row.feed == TOLD and _are_mixed(connection, row.symbol, now_ms):
+            continue
+        [later] = _close(connection, row.symbol, row.feed, row.as_of_ms + row.horizon_ms) or [None]
+        if later is not None:
+            labels.append(_Label(row.row_id, class_of(row.close, later, row.band), later))
+        elif row.feed != TOLD:
+            orphans.append(row)
+    _write(connection, labels, "bars", now_ms)
+    _label_from_others(connection, orphans, now_ms)
+
+
+def overdue(connection: sqlite3.Connection, now_ms: int) -> int:
+    """How many predictions of the past week could be labelled from bars and are not, a day after their horizon: their
+    bar never came. What is older is given up, and not counted any more."""
+    [count] = connection.execute(
+        f"SELECT count(*) FROM predictions INDEXED BY waiting WHERE {OVERDUE}",  # noqa: S608
+        {"now_ms": now_ms},
+    ).fetchone()
+    return int(count)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """What bars must know of a row to label it."""
+
+    row_id: int
+    symbol: str
+    as_of_ms: int
+    horizon_ms: int
+    band: float
+    close: float
+    feed: str
+
+
+_OF_WAITING: Final = "row_id, predictions.symbol, as_of_ms, horizon_ms, band, predictions.close, predictions.feed"
+
+# live, nothing later is known of the symbol, and one step of the index says so
+_LATE: Final = f"""
+    SELECT {_OF_WAITING} FROM predictions
+    WHERE prediction_id = ? AND {WAITING}
+        AND EXISTS (SELECT 1 FROM closes WHERE closes.symbol = predictions.symbol AND closes.at_ms > as_of_ms)
+"""  # noqa: S608
+
+# without an outcome, or with a caller's, which bars can contradict
+_OF_FEED: Final = """
+    SELECT row_id, as_of_ms, close, band, outcome FROM predictions INDEXED BY own_feed
+    WHERE symbol = ? AND feed = ? AND as_of_ms BETWEEN ? AND ? AND horizon_ms = ?
+        AND feed IS NOT NULL AND as_of_ms IS NOT NULL AND band IS NOT NULL AND outcome_source IS NOT 'bars'
 """
 
 
-def label_late(connection: sqlite3.Connection, symbol: str, as_of_ms: int, now_ms: int) -> None:
-    """Label the predictions of a moment from closes that are known already, as after a replay or a late spool.
+def _label_own(
+    connection: sqlite3.Connection, line: ClosesLine, new: Mapping[int, float], horizons: Sequence[int], now_ms: int
+) -> None:
+    """Label the feed's own predictions one horizon before its new closes."""
+    labels: list[_Label] = []
+    contradicted = 0
+    for horizon_ms in horizons:
+        span = (min(new) - horizon_ms, max(new) - horizon_ms)
+        found = connection.execute(_OF_FEED, (line.symbol, line.feed, *span, horizon_ms))
+        for row_id, as_of_ms, close, band, outcome in found:
+            later = new.get(as_of_ms + horizon_ms)
+            if later is None:
+                continue
+            label = _Label(row_id, class_of(close, later, band), later)
+            if outcome is None:
+                labels.append(label)
+            else:
+                contradicted += outcome != label.outcome
+    _write(connection, labels, "bars", now_ms)
+    if contradicted:
+        bump(connection, "bars_contradicting_claims", contradicted)
 
-    as_of_ms: ms since the epoch.  A feed decides a prediction if it holds the prediction's own close, and the one of
-    the bar exactly one horizon later; where none does, nothing decides it, nor where two say different classes.
+
+# CROSS JOIN keeps this order: mostly the feed does not hold both bars, and then no prediction is looked at, of which
+# one moment may have thousands
+_ORPHANS: Final = f"""
+    SELECT {_OF_WAITING}
+    FROM closes AS begun
+    CROSS JOIN closes AS later
+        ON later.symbol = :symbol AND later.at_ms = :as_of_ms + :horizon_ms AND later.feed = :feed
+    CROSS JOIN predictions INDEXED BY waiting
+        ON as_of_ms = :as_of_ms AND predictions.symbol = :symbol AND horizon_ms = :horizon_ms
+        AND predictions.close BETWEEN begun.close * (1 - {SAME_PRICE}) AND begun.close * (1 + {SAME_PRICE})
+        AND predictions.feed NOT IN (:feed, '{TOLD}')
+    WHERE begun.symbol = :symbol AND begun.at_ms = :as_of_ms AND begun.feed = :feed AND {WAITING}
+"""  # noqa: S608
+
+
+def _label_orphans(
+    connection: sqlite3.Connection, line: ClosesLine, new: Mapping[int, float], horizons: Sequence[int], now_ms: int
+) -> None:
+    """Label other feeds' predictions two horizons before a feed's new closes, which it may stand in for by then.
+
+    Theirs would have told the bar of one horizon before: their workers have ended, or their callers went elsewhere. A
+    feed tells its bars in their order, so that of the three that it must hold the last one comes last.
     """
-    values = {"symbol": symbol, "as_of_ms": as_of_ms, "same": SAME_PRICE}
+    for horizon_ms in horizons:
+        for at_ms in new:
+            as_of_ms = at_ms - 2 * horizon_ms
+            if line.begins and as_of_ms not in new:
+                continue
+            values = {"symbol": line.symbol, "feed": line.feed, "as_of_ms": as_of_ms, "horizon_ms": horizon_ms}
+            found = [_Waiting(*row) for row in connection.execute(_ORPHANS, values)]
+            _label_from_others(connection, found, now_ms)
+
+
+_SAID_BY_OTHERS: Final = f"""
+    SELECT later.close, EXISTS (
+        SELECT 1 FROM closes
+        WHERE symbol = :symbol AND at_ms = :as_of_ms + 2 * :horizon_ms AND feed = begun.feed
+    )
+    FROM closes AS begun
+    CROSS JOIN closes AS later
+        ON later.symbol = :symbol AND later.at_ms = :as_of_ms + :horizon_ms AND later.feed = begun.feed
+    WHERE begun.symbol = :symbol AND begun.at_ms = :as_of_ms
+        AND :close BETWEEN begun.close * (1 - {SAME_PRICE}) AND begun.close * (1 + {SAME_PRICE})
+        AND begun.feed NOT IN (:feed, '{TOLD}')
+    ORDER BY begun.feed LIMIT {MOST_FEEDS}
+"""  # noqa: S608
+
+
+def _label_from_others(connection: sqlite3.Connection, orphans: Sequence[_Waiting], now_ms: int) -> None:
+    """Label predictions whose own feed lacks their bar from those that were at the same price.
+
+    One of these must be a whole horizon beyond that bar: a feed that is merely late has told it by then.
+    """
     labels: list[_Label] = []
     ambiguous: list[tuple[str, int]] = []
-    for row_id, by_feed in groupby(connection.execute(_LABELLABLE, values).fetchall(), key=itemgetter(0)):
-        said = [_Label(row_id, class_of(close, later, band), later) for _, close, band, later in by_feed]
-        if len({label.outcome for label in said}) == 1:
-            labels.append(said[0])
+    for row in orphans:
+        said = connection.execute(_SAID_BY_OTHERS, vars(row)).fetchall()
+        closes = [close for close, _ in said]
+        if not any(is_beyond for _, is_beyond in said):
+            continue
+        lowest, highest = (class_of(row.close, close, row.band) for close in (min(closes), max(closes)))
+        if lowest == highest:
+            labels.append(_Label(row.row_id, lowest, closes[0]))
         else:
-            ambiguous.append((AMBIGUOUS, row_id))
+            ambiguous.append((AMBIGUOUS, row.row_id))
     _write(connection, labels, "bars", now_ms)
     if ambiguous:
         connection.executemany("UPDATE predictions SET outcome_source = ? WHERE row_id = ?", ambiguous)
         bump(connection, "ambiguous", len(ambiguous))
 
 
-def overdue(connection: sqlite3.Connection, now_ms: int) -> int:
-    """How many predictions could be labelled from bars and are not, a day after their horizon: their bar never came."""
-    [count] = connection.execute(
-        """
-        SELECT count(*) FROM predictions INDEXED BY waiting
-        WHERE outcome IS NULL AND as_of_ms IS NOT NULL AND outcome_source IS NULL AND band IS NOT NULL
-            AND close IS NOT NULL AND as_of_ms + horizon_ms <= ?
-        """,
-        (now_ms - OVERDUE_MS,),
+_FIRST_WAITING: Final = f"""
+    SELECT min(as_of_ms) FROM predictions INDEXED BY waiting WHERE as_of_ms BETWEEN ? AND ? AND {WAITING}
+"""  # noqa: S608
+_WAITING_AT_PRICE: Final = f"""
+    SELECT DISTINCT as_of_ms, horizon_ms
+    FROM json_each(:bars) AS bar
+    CROSS JOIN predictions INDEXED BY waiting
+        ON as_of_ms = CAST(bar.key AS INTEGER) AND symbol = :symbol
+        AND close BETWEEN bar.value * (1 - {SAME_PRICE}) AND bar.value * (1 + {SAME_PRICE})
+    WHERE {WAITING}
+"""  # noqa: S608
+
+
+def _that_matter(
+    connection: sqlite3.Connection, line: ClosesLine, told: Mapping[int, float], horizons: Sequence[int]
+) -> dict[int, float]:
+    """Of the bars with which a feed begins, those that label something: what waits for them at their price, or what
+    may still be predicted.
+
+    A caller whose windows have nothing in common begins a feed with each of them, of a thousand bars. The price of
+    leaving most of them out: a prediction that is stored after this line, and was asked at a bar before its last two
+    horizons, finds nothing here.
+    """
+    end_ms = line.last_ms - 2 * max(horizons, default=0)
+    kept = {at_ms for at_ms in told if at_ms >= end_ms}
+    [waiting_ms] = connection.execute(_FIRST_WAITING, (min(told), end_ms)).fetchone()
+    if waiting_ms is not None:
+        older = orjson.dumps({str(at_ms): told[at_ms] for at_ms in told if waiting_ms <= at_ms < end_ms}).decode()
+        for as_of_ms, horizon_ms in connection.execute(_WAITING_AT_PRICE, {"bars": older, "symbol": line.symbol}):
+            kept |= {as_of_ms, as_of_ms + horizon_ms, as_of_ms + 2 * horizon_ms}
+    return {at_ms: told[at_ms] for at_ms in sorted(kept & told.keys())}
+
+
+def _contradict(
+    connection: sqlite3.Connection,
+    line: ClosesLine,
+    told: Mapping[int, float],
+    known: Mapping[int, float | None],
+    now_ms: int,
+) -> None:
+    """Count the bars that were told before at another price; of closes that came alone, let them decide nothing."""
+    tolerance = SAME_PRICE if line.feed == TOLD else SAME_CLOSE
+    differing = [
+        at_ms
+        for at_ms, before in known.items()
+        if before is not None and not math.isclose(told[at_ms], before, rel_tol=tolerance)
+    ]
+    if not differing:
+        return
+    bump(connection, "closes_contradicting", len(differing))
+    if line.feed == TOLD:
+        connection.executemany(
+            "UPDATE closes SET close = NULL, told_ms = ? WHERE symbol = ? AND feed = ? AND at_ms = ?",
+            [(now_ms, line.symbol, line.feed, at_ms) for at_ms in differing],
+        )
+
+
+def _are_mixed(connection: sqlite3.Connection, symbol: str, now_ms: int) -> bool:
+    """Whether closes that came alone were two markets' within the past day: then any other one may be either's."""
+    found = connection.execute(
+        "SELECT 1 FROM closes INDEXED BY told_differently WHERE symbol = ? AND told_ms > ? AND close IS NULL LIMIT 1",
+        (symbol, now_ms - DAY_MS),
+    )
+    return found.fetchone() is not None
+
+
+def _close(connection: sqlite3.Connection, symbol: str, feed: str, at_ms: int) -> tuple[float | None] | None:
+    """A bar as a feed told it, None where it did not."""
+    found: tuple[float | None] | None = connection.execute(
+        "SELECT close FROM closes WHERE symbol = ? AND at_ms = ? AND feed = ?", (symbol, at_ms, feed)
     ).fetchone()
-    return int(count)
+    return found
 
 
 def _horizons(connection: sqlite3.Connection) -> list[int]:
@@ -142,9 +328,9 @@ class Tally:
     """What became of claims; each counts once.
 
     joined: at least one prediction had no outcome before.  already_known: told once more.  unknown: no such prediction
-    is kept.  contradicting: another outcome is known, nothing was changed.  undecidable: told as a price, where the
-    prediction's own close or label rule is not known, or a moment's predictions began at several markets' prices; or
-    told before the horizon has passed, when nobody can know it.
+    is kept.  contradicting: another outcome is known, nothing was changed.  undecidable: told before the horizon has
+    passed, when nobody can know it; or of a moment at which several markets were asked about; or as a price, where the
+    prediction's own close or label rule is not known.
     """
 
     joined: int = 0
@@ -179,6 +365,7 @@ class _Row:
     answered: int
     symbol: str
     as_of_ms: int | None
+    time_ms: int
     horizon_ms: int | None
     band: float | None
     close: float | None
@@ -186,7 +373,7 @@ class _Row:
 
 
 _ROWS: Final = """
-    SELECT row_id, answered, symbol, as_of_ms, horizon_ms, band, close, outcome FROM predictions WHERE """
+    SELECT row_id, answered, symbol, as_of_ms, time_ms, horizon_ms, band, close, outcome FROM predictions WHERE """
 _OF_PREDICTION: Final = "prediction_id = ?"
 _AT_MOMENT: Final = "symbol = ? AND as_of_ms = ?"
 
@@ -197,7 +384,9 @@ def _take(connection: sqlite3.Connection, claim: OutcomeClaim, now_ms: int) -> s
     if not about:
         return "unknown"
     rows = _concerned(connection, claim, about)
-    told = {row.row_id: outcome for row in rows if (outcome := _outcome(row, claim, now_ms)) is not None}
+    longest_ms = max(_horizons(connection), default=0)
+    passed = [row for row in rows if _has_passed(row, longest_ms, now_ms)]
+    told = {row.row_id: outcome for row in passed if (outcome := _outcome(row, claim)) is not None}
     decided = [row for row in rows if row.row_id in told]
     if not decided:
         return "undecidable"
@@ -218,20 +407,20 @@ def _about(connection: sqlite3.Connection, claim: OutcomeClaim) -> list[_Row]:
 def _concerned(connection: sqlite3.Connection, claim: OutcomeClaim, about: list[_Row]) -> list[_Row]:
     """The rows that a claim decides: every arm's at that moment whose label means the same as the answered one's.
 
-    An id names one market's prices.  A class depends on horizon and band; a price on the horizon alone, and on no
-    single one where several answered, nor on any where the answered ones began at several prices.
+    An id names one market's prices; a moment none where its answered predictions began at several markets' prices. A
+    class depends on horizon and band; a price on the horizon alone, and on no single one where several answered.
     """
     first, rows = about[0], about
     if claim.prediction_id is not None and first.as_of_ms is not None:
         at_moment = _rows(connection, _AT_MOMENT, (first.symbol, first.as_of_ms))
         rows = [row for row in at_moment if _same_market(row.close, first.close)]
     answered = [row for row in about if row.answered] or about
-    if claim.direction is not None:
-        rules = {(row.horizon_ms, row.band) for row in answered}
-        return [row for row in rows if (row.horizon_ms, row.band) in rules]
     begun_at = [row.close for row in answered if row.close is not None]
     if not all(_same_market(close, begun_at[0]) for close in begun_at):
         return []
+    if claim.direction is not None:
+        rules = {(row.horizon_ms, row.band) for row in answered}
+        return [row for row in rows if (row.horizon_ms, row.band) in rules]
     horizons = {row.horizon_ms for row in answered} - {None}
     return [row for row in rows if {row.horizon_ms} == horizons]
 
@@ -248,10 +437,14 @@ def _rows(connection: sqlite3.Connection, which: str, values: Sequence[object]) 
     return [_Row(*row) for row in connection.execute(_ROWS + which, values)]
 
 
-def _outcome(row: _Row, claim: OutcomeClaim, now_ms: int) -> int | None:
-    """The class that a claim gives a row, None where a price can't tell it, or nobody can yet."""
-    if (row.as_of_ms or 0) + (row.horizon_ms or 0) > now_ms + CLOCK_SKEW_MS:
-        return None
+def _has_passed(row: _Row, longest_ms: int, now_ms: int) -> bool:
+    """Whether the horizon of a row is over. longest_ms: that of all models, where the row's own is not known."""
+    horizon_ms = longest_ms if row.horizon_ms is None else row.horizon_ms
+    return row.time_ms + horizon_ms <= now_ms + CLOCK_SKEW_MS
+
+
+def _outcome(row: _Row, claim: OutcomeClaim) -> int | None:
+    """The class that a claim gives a row, None where a price can't tell it."""
     if claim.direction is not None:
         return claim.direction
     if claim.close is None or row.close is None or row.band is None:

@@ -1,6 +1,6 @@
 """What is asked of the journal. Nothing here writes.
 
-All but `standings` and `rows` are answered from one end of an index, however many rows there are. Functions take any
+All but `standings` are answered from one end of an index, however many rows there are. Functions take any
 connection to a journal: `open_journal`'s own, or the watcher's.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,25 +18,53 @@ import orjson
 from signalserve.errors import JournalError
 from signalserve.journal import database_of
 from signalserve.journal.lines import EventLine
-from signalserve.journal.outcomes import OVERDUE_MS
+from signalserve.journal.outcomes import OVERDUE
 from signalserve.journal.schema import VERSION
 from signalserve.journal.spool import SUFFIX
+from signalserve.journal.tables import PREDICTIONS
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-BATCH: Final = 10_000
-"""Rows that `Rows` gives at once."""
 
-COLUMNS: Final = (
-    *("row_id", "prediction_id", "request_id", "endpoint", "symbol", "as_of_ms", "received_ms", "time_ms"),
-    *("arm", "answered", "mode", "assigned", "degraded", "left_out", "config_sha256", "bundle_sha256", "version"),
-    *("pool", "logit_down", "logit_neutral", "logit_up", "p_down", "p_neutral", "p_up", "temperature"),
-    *("latency_ms", "warnings", "close", "horizon_ms", "band"),
-    *("outcome", "outcome_close", "outcome_source", "outcome_at_ms"),
-)
-"""Of a row as `tail` and `rows` give it: `predictions` in schema.py, with the sha256 of the configuration and of the
-model, and the model's version."""
+@dataclass(frozen=True)
+class Model:
+    """A model that took part in a prediction.
+
+    sha256: of its manifest.  generation, version, base_rates: None where the journal was not told.  weight: in the
+    pool; 1 of a model alone.  base_rates: (3,) class shares of the labels it learned from.
+    """
+
+    sha256: str
+    generation: str | None
+    version: str | None
+    weight: float
+    base_rates: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What made an arm's newest prediction that counts: one model, or a pool.
+
+    models: one, or the pool's members.  method: of the pool, None for one model.  knows_neutral: False where none of
+    the models does, so that it can never say NEUTRAL.
+    """
+
+    models: tuple[Model, ...]
+    method: str | None
+    temperature: float
+    knows_neutral: bool
+
+    @property
+    def base_rates(self) -> Floats | None:
+        """The class shares that were known before: where the model learned, (3,).
+
+        Of a pool its members', by their weights. None where they are not known of each.
+        """
+        known = [model.base_rates for model in self.models if model.base_rates is not None]
+        if len(known) < len(self.models):
+            return None
+        return np.average(known, axis=0, weights=[model.weight for model in self.models])
 
 
 @dataclass(frozen=True)
@@ -77,7 +105,7 @@ class Standing:
     """How many predictions of one symbol and arm there are, and what became of them.
 
     left_out: reason -> rows that statistics leave out.  labelled: of all rows, those with an outcome.  overdue: those
-    that should have one by now.
+    that should have one by now, as `outcomes.overdue` counts them.
     """
 
     symbol: str
@@ -156,12 +184,16 @@ def _distinct(connection: sqlite3.Connection, sql: str, column: str, *given: str
 
 
 def matured(connection: sqlite3.Connection, symbol: str, arm: str, most: int) -> Matured:
-    """The last `most` predictions that count and have an outcome."""
-    found = connection.execute(
-        "SELECT p_down, p_neutral, p_up, outcome, time_ms, horizon_ms FROM predictions"
+    """Of the last `most` predictions that count and have an outcome, those made as the arm's newest is made.
+
+    Another model's, or another pool's, say nothing about what is served now.
+    """
+    found = _made_alike(
+        connection,
+        "SELECT p_down, p_neutral, p_up, outcome, time_ms, horizon_ms, bundle_id, pool, temperature FROM predictions"
         " WHERE symbol = ? AND arm = ? AND left_out IS NULL AND outcome IS NOT NULL ORDER BY time_ms DESC LIMIT ?",
-        (symbol, arm, most),
-    ).fetchall()[::-1]
+        *(symbol, arm, most),
+    )
     table = np.array(found, dtype=np.float64).reshape(-1, 6)  # a null becomes NaN
     horizons = table[~np.isnan(table[:, 5]), 5]
     return Matured(
@@ -173,56 +205,70 @@ def matured(connection: sqlite3.Connection, symbol: str, arm: str, most: int) ->
 
 
 def last_predictions(connection: sqlite3.Connection, symbol: str, arm: str, most: int) -> Said:
-    """The last `most` predictions that count."""
-    found = connection.execute(
-        "SELECT p_down, p_neutral, p_up, logit_down, logit_neutral, logit_up, time_ms FROM predictions"
-        " WHERE symbol = ? AND arm = ? AND left_out IS NULL ORDER BY time_ms DESC LIMIT ?",
-        (symbol, arm, most),
-    ).fetchall()[::-1]
+    """Of the last `most` predictions that count, those made as the newest of them is made."""
+    found = _made_alike(
+        connection,
+        "SELECT p_down, p_neutral, p_up, logit_down, logit_neutral, logit_up, time_ms, bundle_id, pool, temperature"
+        " FROM predictions WHERE symbol = ? AND arm = ? AND left_out IS NULL ORDER BY time_ms DESC LIMIT ?",
+        *(symbol, arm, most),
+    )
     table = np.array(found, dtype=np.float64).reshape(-1, 7)
     return Said(table[:, :3], table[:, 3:6], table[:, 6].astype(np.int64))
 
 
-def base_rates(connection: sqlite3.Connection, symbol: str, arm: str) -> Floats | None:
-    """The class shares that were known before: when the model behind the arm's last prediction was made, (3,).
+def _made_alike(
+    connection: sqlite3.Connection, query: str, symbol: str, arm: str, most: int
+) -> list[tuple[float | None, ...]]:
+    """The rows of a query, in time order, that the maker of the arm's newest made.
 
-    Of a pool its members', by their weights. None where there is no prediction, or one model does not say.
+    query: newest first; its last three columns, which are cut off, say who made a row.
     """
+    newest = connection.execute(
+        "SELECT bundle_id, pool, temperature FROM predictions"
+        " WHERE symbol = ? AND arm = ? AND left_out IS NULL ORDER BY time_ms DESC LIMIT 1",
+        (symbol, arm),
+    ).fetchone()
+    found = connection.execute(query, (symbol, arm, most)).fetchall()
+    return [row[:-3] for row in reversed(found) if row[-3:] == newest]
+
+
+def maker(connection: sqlite3.Connection, symbol: str, arm: str) -> Maker | None:
+    """What made the arm's newest prediction that counts; None where there is none."""
     row = connection.execute(
-        "SELECT bundle_id, pool FROM predictions WHERE symbol = ? AND arm = ? AND left_out IS NULL"
-        " ORDER BY time_ms DESC LIMIT 1",
+        "SELECT prediction_id, bundle_id, pool, temperature, logit_neutral FROM predictions"
+        " WHERE symbol = ? AND arm = ? AND left_out IS NULL ORDER BY time_ms DESC LIMIT 1",
         (symbol, arm),
     ).fetchone()
     if row is None:
         return None
-    bundle_id, pool = row
-    if pool is None:
-        return _rates(connection, "bundle_id", bundle_id)
-    members = orjson.loads(pool)["members"]
-    rates = [_rates(connection, "sha256", member["sha256"]) for member in members]
-    known = [one for one in rates if one is not None]
-    if len(known) < len(members):
-        return None
-    return np.average(known, axis=0, weights=[member["weight"] for member in members])
+    prediction_id, bundle_id, pool_json, temperature, logit_neutral = row
+    if pool_json is None:
+        [sha256] = connection.execute("SELECT sha256 FROM bundles WHERE bundle_id = ?", (bundle_id,)).fetchone()
+        return Maker((_model(connection, sha256, 1.0),), None, temperature, logit_neutral is not None)
+    pool = orjson.loads(pool_json)
+    models = tuple(_model(connection, member["sha256"], member["weight"]) for member in pool["members"])
+    return Maker(models, pool["method"], temperature, _pool_knows_neutral(connection, prediction_id, models))
 
 
-def _rates(connection: sqlite3.Connection, column: str, value: int | str) -> Floats | None:
-    row = connection.execute(f"SELECT base_rates FROM bundles WHERE {column} = ?", (value,)).fetchone()  # noqa: S608
-    shares = orjson.loads(row[0]) if row is not None and row[0] is not None else None
-    return None if shares is None else np.array(shares, dtype=np.float64)
+def _model(connection: sqlite3.Connection, sha256: str, weight: float) -> Model:
+    generation, version, shares = connection.execute(
+        "SELECT generation, version, base_rates FROM bundles WHERE sha256 = ?", (sha256,)
+    ).fetchone() or (None, None, None)
+    return Model(sha256, generation, version, weight, None if shares is None else tuple(orjson.loads(shares)))
+
+
+def _pool_knows_neutral(connection: sqlite3.Connection, prediction_id: str, models: Sequence[Model]) -> bool:
+    """Whether one of the members gave NEUTRAL a logit; they stand beside the pool, as arms of the same prediction."""
+    members = {model.sha256 for model in models}
+    found = connection.execute(
+        "SELECT sha256, logit_neutral FROM predictions JOIN bundles USING (bundle_id) WHERE prediction_id = ?",
+        (prediction_id,),
+    ).fetchall()
+    logits = {sha256: logit for sha256, logit in found if sha256 in members}
+    return len(logits) < len(members) or any(logit is not None for logit in logits.values())
 
 
 # ---- for people
-
-_ELSEWHERE: Final = {
-    "config_sha256": "configs.sha256",
-    "bundle_sha256": "bundles.sha256",
-    "version": "bundles.version",
-}
-_SELECT: Final = (
-    f"SELECT {', '.join(_ELSEWHERE.get(name, f'predictions.{name}') for name in COLUMNS)} FROM predictions"  # noqa: S608
-    " LEFT JOIN bundles USING (bundle_id) LEFT JOIN configs USING (config_id)"
-)
 
 
 def tail(
@@ -233,57 +279,19 @@ def tail(
     arm: str | None = None,
     after_row_id: int | None = None,
 ) -> list[dict[str, Any]]:
-    """The last n rows in the order they were stored; with after_row_id, the first n that follow that one. By COLUMNS.
+    """The last n rows in the order they were stored; with after_row_id, the first n that follow that one.
 
-    A symbol or arm that is rare is searched for through all rows.
+    By the columns of `tables.PREDICTIONS`. A symbol or arm that is rare is searched for through all rows.
     """
     order = "DESC" if after_row_id is None else "ASC"
     found = connection.execute(
-        f"{_SELECT} WHERE row_id > :after AND (:symbol IS NULL OR predictions.symbol = :symbol)"
+        f"{PREDICTIONS.select} WHERE row_id > :after AND (:symbol IS NULL OR predictions.symbol = :symbol)"
         f" AND (:arm IS NULL OR arm = :arm) ORDER BY row_id {order} LIMIT :n",
         {"after": after_row_id or 0, "symbol": symbol, "arm": arm, "n": n},
     ).fetchall()
-    return [dict(zip(COLUMNS, row, strict=True)) for row in (found[::-1] if after_row_id is None else found)]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a span of time. row_ids: those to look at.  since_ms, until_ms: of time_ms, the latter excluded."""
-
-    connection: sqlite3.Connection
-    row_ids: range
-    since_ms: int | None
-    until_ms: int | None
-
-    def __len__(self) -> int:
-        """How many lists iterating gives."""
-        return len(self.row_ids[::BATCH])
-
-    def __iter__(self) -> Iterator[list[tuple[Any, ...]]]:
-        """Values by COLUMNS: one list, even an empty one, for each BATCH of row_ids."""
-        # one short read after the other: during a long one the watcher could not fold its WAL into the database
-        for first in self.row_ids[::BATCH]:
-            yield self.connection.execute(
-                f"{_SELECT} WHERE row_id BETWEEN :first AND :last AND (:since IS NULL OR time_ms >= :since)"
-                " AND (:until IS NULL OR time_ms < :until) ORDER BY row_id",
-                {
-                    "first": first,
-                    "last": min(first + BATCH, self.row_ids.stop) - 1,
-                    "since": self.since_ms,
-                    "until": self.until_ms,
-                },
-            ).fetchall()
-
-
-def rows(connection: sqlite3.Connection, since_ms: int | None = None, until_ms: int | None = None) -> Rows:
-    """All rows with since_ms <= time_ms < until_ms that are there now, in the order they were stored.
-
-    Looks at the whole table: a time alone has no index, and who exports may wait for seconds.
-    """
-    lowest, highest = connection.execute(
-        "SELECT (SELECT min(row_id) FROM predictions), (SELECT max(row_id) FROM predictions)"
-    ).fetchone()
-    return Rows(connection, range(lowest or 0, (highest or -1) + 1), since_ms, until_ms)
+    return [
+        dict(zip(PREDICTIONS.columns, row, strict=True)) for row in (found[::-1] if after_row_id is None else found)
+    ]
 
 
 def events(connection: sqlite3.Connection, n: int, kinds: Sequence[str] | None = None) -> list[EventLine]:
@@ -307,19 +315,15 @@ def toggles(connection: sqlite3.Connection, n: int) -> list[EventLine]:
 def standings(connection: sqlite3.Connection, now_ms: int) -> list[Standing]:
     """What became of the predictions of each symbol and arm, sorted. Reads the whole table.
 
-    now_ms: by which `outcomes.overdue` tells what should have an outcome.
+    now_ms: what tells the overdue.
     """
     found = connection.execute(
-        """
-        SELECT symbol, arm, left_out, count(*), count(outcome),
-            count(*) FILTER (
-                WHERE outcome IS NULL AND outcome_source IS NULL AND band IS NOT NULL AND close IS NOT NULL
-                    AND as_of_ms + horizon_ms <= ?
-            ),
+        f"""
+        SELECT symbol, arm, left_out, count(*), count(outcome), count(*) FILTER (WHERE {OVERDUE}),
             min(time_ms), max(time_ms)
         FROM predictions GROUP BY symbol, arm, left_out ORDER BY symbol, arm, left_out
-        """,
-        (now_ms - OVERDUE_MS,),
+        """,  # noqa: S608
+        {"now_ms": now_ms},
     )
     return [_standing(pair, list(parts)) for pair, parts in groupby(found, key=lambda row: row[:2])]
 

@@ -23,13 +23,14 @@ from signalserve.journal.lines import (
 _COLUMNS: Final = (
     "prediction_id", "request_id", "endpoint", "symbol", "as_of_ms", "received_ms", "time_ms", "arm", "answered",
     "mode", "assigned", "degraded", "left_out", "config_id", "bundle_id", "pool", "logit_down", "logit_neutral",
-    "logit_up", "p_down", "p_neutral", "p_up", "temperature", "latency_ms", "warnings", "close", "horizon_ms", "band",
+    "logit_up", "p_down", "p_neutral", "p_up", "temperature", "latency_ms", "warnings", "close", "feed", "horizon_ms",
+    "band",
 )  # fmt: skip
 _INSERT: Final = f"INSERT INTO predictions ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
 
 # the counted index finds it by time_ms, which is as_of_ms where there is one
-_IS_REPEAT: Final = """
-    SELECT 1 FROM predictions
+_COUNTED: Final = """
+    SELECT row_id, feed IS NULL AND outcome IS NULL FROM predictions
     WHERE symbol = ? AND arm = ? AND time_ms = ? AND as_of_ms IS NOT NULL AND left_out IS NULL LIMIT 1
 """
 
@@ -99,12 +100,10 @@ class Rows:
         for arm in new:
             self._arm(line, arm)
         if new and line.as_of_ms is not None:
-            outcomes.label_late(self._connection, line.symbol, line.as_of_ms, now_ms)
+            outcomes.label_late(self._connection, line.prediction_id, now_ms)
 
     def _arm(self, line: PredictionLine, arm: ArmLine) -> None:
         left_out = self._left_out(line, arm)
-        if left_out == "repeat":
-            bump(self._connection, "repeats")
         members = [self._bundle(sha256) for sha256 in arm.bundles]
         if arm.method is None:
             [model] = members
@@ -123,21 +122,27 @@ class Rows:
                 line.prediction_id, line.request_id, line.endpoint, line.symbol, line.as_of_ms, line.received_ms,
                 time_ms, arm.arm, arm.answered, line.mode, line.assigned, line.degraded, left_out,
                 self._config(line.config), bundle_id, pool, down, neutral, up, p_down, p_neutral, p_up,
-                arm.temperature, line.latency_ms, ",".join(line.warnings), line.close, horizon_ms, band,
+                arm.temperature, line.latency_ms, ",".join(arm.warnings), line.close, line.feed, horizon_ms, band,
             ),
         )  # fmt: skip
 
     def _left_out(self, line: PredictionLine, arm: ArmLine) -> str | None:
-        if line.override:
-            return "override"
-        if line.degraded is not None:
-            return "degraded"
         if arm.out:
             return "out"
+        if line.override:
+            return "override"
         if line.as_of_ms is None:
             return None
-        is_repeat = self._connection.execute(_IS_REPEAT, (line.symbol, arm.arm, line.as_of_ms)).fetchone()
-        return "repeat" if is_repeat else None
+        counted = self._connection.execute(_COUNTED, (line.symbol, arm.arm, line.as_of_ms)).fetchone()
+        if counted is None:
+            return None
+        bump(self._connection, "repeats")
+        row_id, has_no_outcome_to_come = counted
+        if line.feed is None or not has_no_outcome_to_come:
+            return "repeat"
+        # a bot that sends features was first: by itself its row would never have an outcome
+        self._connection.execute("UPDATE predictions SET left_out = 'repeat' WHERE row_id = ?", (row_id,))
+        return None
 
     def _bundle(self, sha256: str) -> _Bundle:
         """A model's row, with no more than its hash where its line never came."""

@@ -22,7 +22,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         mode TEXT NOT NULL,
         assigned TEXT NOT NULL,             -- the arm that the toggles say
         degraded TEXT,                      -- why another answered
-        left_out TEXT,                      -- why statistics leave it out: override, degraded, out, repeat; else null
+        left_out TEXT,                      -- why statistics leave it out: out, override, repeat; else null
         config_id INTEGER NOT NULL,
         bundle_id INTEGER,                  -- of the one model; null for a pool
         pool TEXT,                          -- of a pool, JSON: method, and each model's sha256 and weight
@@ -31,7 +31,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         temperature REAL NOT NULL,
         latency_ms REAL NOT NULL,
         warnings TEXT NOT NULL,             -- names, separated by commas
-        close REAL,                         -- of the last bar
+        close REAL, feed TEXT,              -- of the last bar, and the series of prices it belongs to; null: unknown
         horizon_ms INTEGER, band REAL,      -- its label's rule; null where nobody knows it
         outcome INTEGER,                    -- 0 DOWN, 1 NEUTRAL, 2 UP; null until it is known
         outcome_close REAL,                 -- the price that decided it, where it was one
@@ -42,8 +42,13 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE INDEX counted ON predictions (symbol, arm, time_ms, outcome) WHERE left_out IS NULL;
     -- joining: everything at one moment
     CREATE INDEX moment ON predictions (symbol, as_of_ms) WHERE as_of_ms IS NOT NULL;
-    -- counting: what has no outcome yet
-    CREATE INDEX waiting ON predictions (symbol, as_of_ms) WHERE outcome IS NULL AND as_of_ms IS NOT NULL;
+    -- labelling: what a new close of a feed decides, or says of a caller's claim
+    CREATE INDEX own_feed ON predictions (symbol, feed, as_of_ms)
+        WHERE feed IS NOT NULL AND as_of_ms IS NOT NULL AND band IS NOT NULL AND outcome_source IS NOT 'bars';
+    -- labelling from another feed, and counting: what waits for bars, by the price that a feed must hold
+    CREATE INDEX waiting ON predictions (as_of_ms, symbol, close)
+        WHERE feed IS NOT NULL AND as_of_ms IS NOT NULL AND band IS NOT NULL AND outcome IS NULL
+        AND outcome_source IS NULL;
     CREATE INDEX by_prediction ON predictions (prediction_id);
 
     CREATE TABLE bundles (
@@ -64,9 +69,10 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         feed TEXT NOT NULL,                 -- which series of prices
         at_ms INTEGER NOT NULL,
         close REAL,                         -- null: told alone, and by two callers differently
-        told_ms INTEGER NOT NULL,           -- when it came: bars of long ago may be replayed today
+        told_ms INTEGER NOT NULL,           -- when it came, or became null: bars of long ago may be replayed today
         PRIMARY KEY (symbol, at_ms, feed)
     ) WITHOUT ROWID;
+    CREATE INDEX told_differently ON closes (symbol, told_ms) WHERE close IS NULL;
     CREATE TABLE spools (name TEXT PRIMARY KEY, offset INTEGER NOT NULL) WITHOUT ROWID;  -- how far each is drained
     CREATE TABLE counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;   -- what was seen and left out
     """,

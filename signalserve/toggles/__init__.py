@@ -7,6 +7,7 @@
 `exposure.py`  which arm answers how much, and where a change gives one more; pure
 `served.py`    the checks the service will make, against the models in the store
 `change.py`    the transaction: lock, read, edit, check, ask, record, replace
+`home.py`      whether a folder is the service's: a mistyped one is refused
 `history.py`   what the journal knows of earlier changes; where a rollback leads
 `latched.py`   letting a model answer again that a guardrail took out
 `standing.py`  what is in force: `signalserve toggle show`

@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -85,7 +85,7 @@ def change(
         wished = rewrite(before)
         if wished.text == before:
             return "unchanged"
-        plan = _plan(path, command, before, wished.text, files.model_store)
+        plan = _plan(path, command, before, wished.text, files)
         if not operator.approve(plan):
             return "declined"
         with _staged(path, plan.after) as staged:
@@ -105,14 +105,21 @@ def sha256_of_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _plan(path: Path, command: str, before: str, after: str, store: Path) -> Plan:
+def _plan(path: Path, command: str, before: str, after: str, files: Files) -> Plan:
     new = parse_settings(after, str(path))
-    unchecked = check_served(new, store)
+    notes = [check_served(new, files.model_store), _new_journal(files.journal)]
     lines = difflib.unified_diff(
         before.splitlines(), after.splitlines(), f"{path.name} as it is", f"{path.name} after this", n=1, lineterm=""
     )
-    more, notes = _consequences(path, before, new, store)
-    return Plan(command, before, after, tuple(lines), tuple(more), (*notes, *([unchecked] if unchecked else [])))
+    more, remarked = _consequences(path, before, new, files.model_store)
+    return Plan(command, before, after, tuple(lines), tuple(more), (*remarked, *filter(None, notes)))
+
+
+def _new_journal(folder: Path) -> str | None:
+    """A service that writes elsewhere would never tell of this change."""
+    if os.path.lexists(folder):
+        return None
+    return f"no journal at {folder} yet: this record begins it; is the service's elsewhere, name it with --journal"
 
 
 def _consequences(path: Path, before: str, new: Settings, store: Path) -> tuple[list[str], list[str]]:
@@ -147,6 +154,8 @@ def _locked(path: Path) -> Iterator[None]:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CREAT, 0o644)
     except OSError as error:
         raise ConfigError(f"{lock}: {error.strerror}; a change needs a folder that it may write to") from None
+    with suppress(PermissionError):  # somebody else's already; whatever the umask, it locks nobody out for ever
+        os.fchmod(descriptor, 0o644)
     try:
         until = time.monotonic() + LOCK_S
         while not _lock(descriptor):

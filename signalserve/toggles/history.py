@@ -1,22 +1,25 @@
 """What the journal knows of earlier changes, also while no watcher runs; and where a rollback leads."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from signalserve.candles import iso
 from signalserve.errors import ConfigError, JournalError
 from signalserve.journal import spool_of
 from signalserve.journal.lines import EventLine, decode_line, new_event
 from signalserve.journal.reading import events, open_journal
 from signalserve.journal.spool import SpoolWriter, read_from, segments
+from signalserve.settings import parse_settings
+from signalserve.toggles.home import is_run_folder, names_in
 
 OWNER: Final = "toggle"
 """Leads the names of the spool segments that toggles write."""
 
 _MOST: Final = 10_000  # events of a kind that are read: years of toggles, and days of workers that restart
-_OFFERED: Final = 8  # texts that an error lists
+_OFFERED: Final = 5  # texts that an error lists
 _FEWEST_DIGITS: Final = 6  # of a sha256 that names a text
 
 
@@ -54,22 +57,25 @@ class Known:
 
 @dataclass(frozen=True)
 class History:
-    """toggles: the earliest first.  configs: what workers had in force, sha256 -> text.  in_force: the last event of
-    each endpoint's configuration.  unread: why the database could not be read, else None."""
+    """toggles: the earliest first.  configs: what workers had in force, by its sha256.  in_force: the last event of
+    each endpoint's configuration.  unread: why the database could not be read, else None.  behind: why the last
+    toggles, on their way there, could not."""
 
     toggles: Sequence[Toggle] = ()
-    configs: dict[str, str] = field(default_factory=dict)
+    configs: Mapping[str, Known] = field(default_factory=dict)
     in_force: Sequence[EventLine] = ()
     unread: str | None = None
+    behind: str | None = None
 
     def known(self) -> dict[str, Known]:
         """Every text that can be named, by its sha256: the toggles', the latest first, and then the workers'."""
         found: dict[str, Known] = {}
         for toggle in reversed(self.toggles):
-            found.setdefault(toggle.after_sha256, Known(toggle.after, f"after {toggle.command}"))
-            found.setdefault(toggle.before_sha256, Known(toggle.before, f"before {toggle.command}"))
-        for sha256, text in reversed(self.configs.items()):
-            found.setdefault(sha256, Known(text, "in force once"))
+            made = f"{toggle.command} by {toggle.who} at {_second(toggle.at_ms)}"
+            found.setdefault(toggle.after_sha256, Known(toggle.after, f"after {made}"))
+            found.setdefault(toggle.before_sha256, Known(toggle.before, f"before {made}"))
+        for sha256, config in self.configs.items():
+            found.setdefault(sha256, config)
         return found
 
     def named(self, prefix: str) -> str:
@@ -85,8 +91,10 @@ class History:
     def last_into(self, sha256: str) -> Toggle:
         """The toggle that a rollback of this text undoes: the last one that led to it and is not undone.
 
-        Raises ConfigError where no toggle led to this text.
+        Raises ConfigError where no toggle led to this text, or none may be known that did.
         """
+        if self.behind is not None:
+            raise ConfigError(f"rollback: the last toggles cannot be read: {self.behind}; {self.offer(sha256)}")
         undone = set()
         there = sha256  # the file after the toggle that is looked at, going back in time
         for toggle in reversed(self.toggles):
@@ -98,22 +106,31 @@ class History:
                 return toggle
             there = toggle.before_sha256
         if sha256 in self.known() or not self.toggles:
-            raise ConfigError(f"rollback: no toggle is known that led to the file as it is; {self.offer()}")
+            raise ConfigError(f"rollback: no toggle is known that led to the file as it is; {self.offer(sha256)}")
         raise ConfigError(
             f"rollback: the file was changed by hand after the last toggle (sha256 {sha256[:12]}…), and that change "
             f"would be lost; {self.offer()}"
         )
 
-    def offer(self) -> str:
-        """What --to can name, in words."""
-        known = [f"{sha256[:12]} ({known.origin})" for sha256, known in self.known().items()][:_OFFERED]
+    def offer(self, standing: str | None = None) -> str:
+        """What --to can name, in words. standing: the sha256 of the file as it is, which nobody need put back."""
+        known = [
+            f"{sha256[:12]} ({_modes(one.text)}; {one.origin})"
+            for sha256, one in self.known().items()
+            if sha256 != standing
+        ]
         if known:
-            return f"name a text with --to: {', '.join(known)}"
+            return f"name a text with --to: {', '.join(known[:_OFFERED])}"
         return f"earlier texts are not known: {self.unread or 'the journal holds none'}"
 
 
 def record(journal: Path, event: str, author: Author, content: dict[str, Any]) -> str | None:
     """Write an event into the journal of a folder. Returns None, or in words why that was not possible."""
+    try:
+        if is_run_folder(journal):
+            return f"{journal}: the folder of a service that keeps none"
+    except JournalError as error:
+        return str(error)
     writer = SpoolWriter(spool_of(journal), OWNER)
     try:
         done = writer.append([new_event(event, author.who, author.why, content)])
@@ -124,35 +141,53 @@ def record(journal: Path, event: str, author: Author, content: dict[str, Any]) -
 
 def read_history(journal: Path) -> History:
     """What a journal's folder holds, in its database and on the way there; empty where it holds nothing."""
-    waiting = _waiting(spool_of(journal))  # first: what is stored meanwhile is then found twice, and not never
+    waiting, behind = _waiting(journal)  # first: what is stored meanwhile is then found twice, and not never
     stored, configs, in_force, unread = _stored(journal)
     lines = {line.event_id: line for line in (*stored, *waiting)}
     ordered = sorted(lines.values(), key=lambda line: (line.at_ms, line.event_id))
-    return History([_toggle(line) for line in ordered], configs, in_force, unread)
+    return History([_toggle(line) for line in ordered], configs, in_force, unread, behind)
 
 
-def _waiting(folder: Path) -> list[EventLine]:
-    found = []
-    for segment in segments(folder):
-        if segment.name.startswith(f"{OWNER}-"):
-            for raw in read_from(segment, 0, segment.size)[0]:
-                try:
-                    line = decode_line(raw)
-                except ValueError:  # torn by a full disk: the watcher counts it
-                    continue
-                if isinstance(line, EventLine) and line.event == "toggle":
-                    found.append(line)
-    return found
-
-
-def _stored(journal: Path) -> tuple[list[EventLine], dict[str, str], list[EventLine], str | None]:
+def _waiting(journal: Path) -> tuple[list[EventLine], str | None]:
+    folder = spool_of(journal)
     try:
+        for one in (journal, folder):
+            names_in(one)  # segments takes a folder that it may not read for an empty one
+        found = [
+            raw
+            for segment in segments(folder)
+            if segment.name.startswith(f"{OWNER}-")
+            for raw in read_from(segment, 0, segment.size)[0]
+        ]
+    except JournalError as error:
+        return [], str(error)
+    except OSError as error:
+        return [], f"{error.filename}: {error.strerror}"
+    return [line for line in map(_decoded, found) if line is not None and line.event == "toggle"], None
+
+
+def _decoded(raw: bytes) -> EventLine | None:
+    try:
+        line = decode_line(raw)
+    except ValueError:  # torn by a full disk: the watcher counts it
+        return None
+    return line if isinstance(line, EventLine) else None
+
+
+def _stored(journal: Path) -> tuple[list[EventLine], dict[str, Known], list[EventLine], str | None]:
+    try:
+        names_in(journal)
         connection = open_journal(journal)
     except JournalError as error:
         return [], {}, [], str(error)
+    except OSError as error:
+        return [], {}, [], f"{error.filename}: {error.strerror}"
     try:
-        texts = "SELECT sha256, text FROM configs WHERE text IS NOT NULL ORDER BY config_id"
-        configs = dict(connection.execute(texts).fetchall())
+        texts = "SELECT sha256, text, first_ms FROM configs WHERE text IS NOT NULL ORDER BY config_id DESC"
+        configs = {
+            sha256: Known(text, "in force once" if first_ms is None else f"in force from {_second(first_ms)} on")
+            for sha256, text, first_ms in connection.execute(texts)
+        }
         last = {
             line.content["endpoint"]: line for line in events(connection, _MOST, ("config_in_force", "config_refused"))
         }
@@ -177,3 +212,17 @@ def _toggle(line: EventLine) -> Toggle:
         content["after_sha256"],
         content.get("undoes"),
     )
+
+
+def _modes(text: str) -> str:
+    """Who answers by a text, in words."""
+    try:
+        settings = parse_settings(text, "the text")
+    except ConfigError:
+        return "not a right file"
+    own = [f"{symbol} {one.mode}" for symbol, one in settings.symbols.items() if one.mode]
+    return ", ".join([f"mode {settings.defaults.mode}", *own])
+
+
+def _second(at_ms: int) -> str:
+    return iso(at_ms // 1000 * 1000)

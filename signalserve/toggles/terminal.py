@@ -12,7 +12,7 @@ from rich.text import Text
 from signalserve.candles import iso
 from signalserve.client.explanations import explain
 from signalserve.errors import ConfigError
-from signalserve.latches import Latch
+from signalserve.latches import DAMAGED, Latch
 from signalserve.toggles.change import Plan
 from signalserve.toggles.standing import Change, InForce, Standing, SymbolStanding
 
@@ -24,7 +24,8 @@ class Terminal:
 
     def __init__(self, *, yes: bool) -> None:
         self._console = Console(highlight=False, soft_wrap=True)
-        self._agreed = yes
+        self._yes = yes
+        self._agreed: set[str] = set()  # questions, which are asked once
 
     def approve(self, plan: Plan) -> bool:
         for line in plan.difference:
@@ -55,7 +56,9 @@ class Terminal:
         if standing.score_all_arms is not None:
             budget = f"on, within {standing.shadow_budget_ms:g} ms" if standing.score_all_arms else "off"
             self.say(f"score_all_arms {budget}")
-        for latch in standing.out:
+        if standing.out_unknown is not None:
+            self._console.print(f"[bold red]NOT KNOWN[/]  which models are out: {escape(standing.out_unknown)}")
+        for latch in standing.out or ():
             self._console.print(f"[bold red]OUT[/]  {escape(_latch_words(latch))}")
             self.say(f"     mend it, then: signalserve toggle clear {latch.symbol} {latch.generation}")
         if standing.changes:
@@ -65,10 +68,13 @@ class Terminal:
         if standing.error is None:
             self._console.print(f"[bold]{escape(standing.path)}[/]  [green]valid[/]  {str(standing.sha256)[:12]}")
         else:
-            self._console.print(f"[bold red]WRONG[/]  {escape(standing.error)}")
-            self.say("       the last good text stays in force; back to it: signalserve toggle rollback --to SHA256")
-            if not standing.symbols:
-                self.say("       what that is, is not known here")
+            word = "WRONG" if standing.here else "NOT READ"
+            self._console.print(f"[bold red]{word}[/]  {escape(standing.error)}")
+            if standing.here:
+                self.say(
+                    "       the last good text stays in force; back to it: signalserve toggle rollback --to SHA256"
+                )
+            self.say(f"       what is in force {'is shown' if standing.symbols else 'is not known here'}")
         if standing.unread is not None:
             self._warn(standing.unread)
         for one in standing.in_force:
@@ -88,30 +94,32 @@ class Terminal:
 
     def _ask(self, question: str, reason: str) -> bool:
         """True at once where it was agreed before. Raises ConfigError where nobody can be asked."""
-        if self._agreed:
+        if self._yes or question in self._agreed:
             return True
         if not sys.stdin.isatty():
             raise ConfigError(f"{reason}: expected a yes, and nobody can be asked here: pass --yes; nothing is changed")
         try:
-            self._agreed = self._console.input(f"{question} \\[y/N] ").strip().lower() in ("y", "yes")
+            agreed = self._console.input(f"{question} \\[y/N] ").strip().lower() in ("y", "yes")
         except EOFError:
             return False
-        return self._agreed
+        if agreed:
+            self._agreed.add(question)
+        return agreed
 
 
 def _latch_words(latch: Latch) -> str:
+    model = f"{latch.symbol} {latch.generation} on {latch.endpoint} since {iso(latch.at_ms)}"
+    if DAMAGED in latch.rules:
+        return f"{model}: {DAMAGED}, so that nobody knows which rule it broke; bundle {latch.sha256[:12]}"
     rules = "; ".join(explain(f"invariant_{rule}") for rule in latch.rules)
-    return (
-        f"{latch.symbol} {latch.generation} on {latch.endpoint} since {iso(latch.at_ms)}: {', '.join(latch.rules)} "
-        f"({rules}), bundle {latch.sha256[:12]}"
-    )
+    return f"{model}: {', '.join(latch.rules)} ({rules}), bundle {latch.sha256[:12]}"
 
 
 def _in_force_words(one: InForce, standing: Standing) -> str:
     words = f"  {one.endpoint} has {one.sha256[:12]} in force, by its workers at {iso(one.at_ms)}"
     if one.error is not None:
         return f"{words}, [red]and refused the file: {escape(one.error)}[/]"
-    return words if one.sha256 == standing.sha256 else f"{words}, [yellow]which is not the file as it is now[/]"
+    return words if standing.sha256 in (None, one.sha256) else f"{words}, [yellow]which is not the file as it is now[/]"
 
 
 def _symbols(symbols: Sequence[SymbolStanding]) -> Table:

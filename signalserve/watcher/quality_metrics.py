@@ -9,13 +9,11 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from signalserve.journal.counts import read_counts
-from signalserve.journal.reading import arms, base_rates, matured
+from signalserve.journal.reading import arms
 from signalserve.metrics import CONFIDENCE_EDGES
-from signalserve.watcher.quality import WINDOW, Baseline, Bin, Figure, Quality, Scores, quality_of
+from signalserve.watcher.quality import NOTHING, WINDOW, Baseline, Bin, Figure, Quality, Scores, live_quality
 
 Pair = tuple[str, str]
-
-NOTHING: Final = Quality(0, None)
 
 _NAN: Final = Figure(math.nan, None)
 _NO_BASELINE: Final = Baseline((), math.nan, math.nan, math.nan)
@@ -31,8 +29,10 @@ _TOO_FEW: Final = Scores(
 
 
 class LiveQuality(Collector):
-    """The quality of the last WINDOW outcomes of each symbol and arm.
+    """The quality of each symbol and arm on the last WINDOW outcomes, as far as the model or pool of the newest
+    prediction made them.
 
+    A model that knows no NEUTRAL is judged where UP or DOWN came, and its baselines are of those two.
     Every series is there from the start. While outcomes are too few, counts of what was judged are 0 and all else is
     NaN: no alert fires on it, and a 0 would be a claim. Not Gauges, which would write to the workers' folder.
     """
@@ -49,17 +49,23 @@ class LiveQuality(Collector):
             return
         qualities = dict.fromkeys(self._qualities, NOTHING)
         for pair in arms(connection):
-            qualities[pair] = quality_of(matured(connection, *pair, WINDOW), base_rates(connection, *pair))
+            qualities[pair] = live_quality(connection, *pair)
         self._qualities = qualities  # replaced as a whole: another thread reads it
         self._joined = joined
 
     def collect(self) -> Iterator[Metric]:
-        outcomes = _gauge("outcomes", f"Outcomes that are judged: the last {WINDOW} of counted predictions")
-        effective = _gauge("effective_outcomes", "How many independent ones they are worth, since labels overlap")
+        outcomes = _gauge(
+            "outcomes",
+            f"Outcomes that are judged: of the last {WINDOW} of counted predictions, those by what makes them now",
+        )
+        left_out = _gauge("neutral_left_out", "Outcomes not judged beside them: NEUTRAL, which the model does not know")
+        effective = _gauge(
+            "effective_outcomes", "How many independent hits and misses they are worth, since labels overlap"
+        )
         accuracy = _gauge("accuracy", "Share of the outcomes that the likeliest class was right about")
         nll = _gauge("nll", "Mean negative log-likelihood of the outcomes, nats")
         brier = _gauge("brier", "Mean Brier score of the outcomes, summed over the classes, 0 to 2")
-        known = "known: before, when the model was made, or in hindsight, these outcomes' own shares"
+        known = "known: before, where the model learned, or in hindsight, these outcomes' own shares"
         base_accuracy = _gauge("base_accuracy", f"Accuracy of always saying the commonest class; {known}", "known")
         base_nll = _gauge("base_nll", f"NLL of always forecasting the class shares; {known}", "known")
         base_brier = _gauge("base_brier", f"Brier score of always forecasting the class shares; {known}", "known")
@@ -70,6 +76,7 @@ class LiveQuality(Collector):
         for pair, quality in self._qualities.items():
             scores = quality.scores or _TOO_FEW
             outcomes.add_metric(pair, quality.n)
+            left_out.add_metric(pair, quality.neutral_left_out)
             effective.add_metric(pair, _number(scores.effective_n))
             for gauge, figure in ((accuracy, scores.accuracy), (nll, scores.nll), (brier, scores.brier)):
                 gauge.add_metric(pair, figure.value)
@@ -82,7 +89,7 @@ class LiveQuality(Collector):
                 count.add_metric(labels, one.count)
                 confidence.add_metric(labels, _number(one.confidence))
                 right.add_metric(labels, _number(one.right))
-        yield from (outcomes, effective, accuracy, nll, brier, base_accuracy, base_nll, base_brier)
+        yield from (outcomes, left_out, effective, accuracy, nll, brier, base_accuracy, base_nll, base_brier)
         yield from (count, confidence, right)
 
 

@@ -1,17 +1,22 @@
 """Real child processes: started, watched, and stopped whatever they do."""
 
+import itertools
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import launch.supervisor
-from launch.supervisor import Child, Died, Stopped, Supervisor
+from launch.parent_death import stop_with
+from launch.supervisor import FIRST_ANSWER_S, UNANSWERED, Child, Died, Stopped, Supervisor
 
+ROOT = Path(__file__).resolve().parents[2]
 PATIENT = 2.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -33,6 +38,18 @@ PARENT = (
     "pid = os.fork()\n"
     "if pid == 0: import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)\n"
     "open('NAME', 'w').write(str(pid)); time.sleep(60)"
+)
+LAUNCHER = (  # with two children, of which the second ends and is started again
+    "import pathlib, sys\n"
+    "from launch.supervisor import Child, Supervisor\n"
+    "folder = pathlib.Path(sys.argv[1])\n"
+    "sleep = 'import os, pathlib, time; pathlib.Path(NAME).write_text(str(os.getpid())); time.sleep(60)'\n"
+    "def command(name):\n"
+    "    return [sys.executable, '-S', '-E', '-c', sleep.replace('NAME', repr(str(folder / name)))]\n"
+    "with Supervisor(print) as supervisor:\n"
+    "    supervisor.start(Child('a', command('a'), {}))\n"
+    "    supervisor.start(Child('b', command('b'), {}, restart=True))\n"
+    "    while True: supervisor.pause(0.02)"
 )
 
 
@@ -181,6 +198,110 @@ def test_a_crash_loop_starts_once_a_second_at_most(tmp_path: Path, child: Callab
             supervisor.pause(0.01)
     assert reports == []
     assert (tmp_path / "a").read_text() == "x"
+
+
+def hanging(child: Child, answers: Iterator[bool], supervisor: Supervisor, asks: int) -> None:
+    """Start the child, with these answers to whether it is alive (the first is to the ask at its start), and ask."""
+    child.alive = partial(next, answers)
+    supervisor.start(child)
+    for _ in range(asks):
+        supervisor.pause(0.0)
+
+
+@pytest.fixture
+def ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch.supervisor, "ASK_EVERY_S", 0.0)
+
+
+@pytest.mark.usefixtures("ask_at_once")
+def test_a_child_that_answers_no_more_is_killed_and_started_again(
+    tmp_path: Path, child: Callable[..., Child], reports: list[str]
+):
+    hung, answers = child(STUBBORN, restart=True), iter([False, True, *[False] * UNANSWERED, *[True] * 9])
+    with Supervisor(reports.append) as supervisor:
+        hanging(hung, answers, supervisor, 1 + UNANSWERED)
+        assert ended(hung).returncode() == -signal.SIGKILL
+        hung.started -= 2
+        supervisor.pause(0.0)
+        assert hung.returncode() is None
+        for _ in range(5):
+            supervisor.pause(0.0)
+    assert reports == [
+        "a runs but does not answer any more; killing it",
+        "a ended with code -9; starting it again",
+    ]
+
+
+@pytest.mark.usefixtures("ask_at_once")
+def test_one_answer_now_and_then_is_enough(child: Callable[..., Child], reports: list[str]):
+    rarely = [*[False] * (UNANSWERED - 1), True] * 4
+    with Supervisor(reports.append) as supervisor:
+        hanging(child(SLEEP), iter([False, True, *rarely]), supervisor, 1 + len(rarely))
+    assert reports == []
+
+
+@pytest.mark.usefixtures("ask_at_once")
+def test_a_child_that_has_not_answered_yet_is_given_a_minute(child: Callable[..., Child], reports: list[str]):
+    slow = child(SLEEP)
+    with Supervisor(reports.append) as supervisor:
+        hanging(slow, itertools.repeat(False), supervisor, 5 * UNANSWERED)
+        assert reports == []
+        slow.started -= FIRST_ANSWER_S
+        supervisor.pause(0.0)
+        assert reports == ["a runs but does not answer any more; killing it"]
+
+
+@pytest.mark.usefixtures("ask_at_once")
+def test_the_answer_of_the_process_before_is_none_of_the_next(child: Callable[..., Child], reports: list[str]):
+    slow = child(SLEEP)
+    with Supervisor(reports.append) as supervisor:
+        hanging(slow, itertools.chain([True], itertools.repeat(False)), supervisor, 2 * UNANSWERED)
+    assert reports == []
+
+
+def test_a_child_is_asked_rarely(child: Callable[..., Child], reports: list[str]):
+    asked = []
+
+    def answers() -> Iterator[bool]:
+        while True:
+            asked.append(time.monotonic())
+            yield True
+
+    with Supervisor(reports.append) as supervisor:
+        hanging(child(SLEEP), answers(), supervisor, 100)
+    assert len(asked) == 1
+
+
+def killed_launcher(tmp_path: Path) -> tuple[int, int]:
+    """The pids of the children that a launcher had when it was killed."""
+    process = subprocess.Popen([sys.executable, "-c", LAUNCHER, str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        first = int(wait_for(tmp_path / "b"))
+        time.sleep(1.1)  # a child is not started again sooner
+        (tmp_path / "b").unlink()
+        os.kill(first, signal.SIGKILL)
+        return int(wait_for(tmp_path / "a")), int(wait_for(tmp_path / "b"))
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
+def test_children_end_with_a_launcher_that_is_killed(tmp_path: Path):
+    deadline = time.monotonic() + 5
+    for pid in killed_launcher(tmp_path):
+        while is_alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not is_alive(pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
+def test_a_child_whose_launcher_ended_before_it_could_be_told_does_not_begin(tmp_path: Path):
+    command = [sys.executable, "-S", "-E", "-c", f"open({str(tmp_path / 'a')!r}, 'w')"]
+    somebody_else = os.getppid()
+    begun = subprocess.Popen(command, preexec_fn=partial(stop_with, somebody_else))
+    assert begun.wait(10) == 1
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("number", SIGNALS)

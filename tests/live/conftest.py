@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from live.server import ROOT, Server, copy_store, write_config
 
@@ -35,8 +36,12 @@ def batching_server(tmp_path_factory: pytest.TempPathFactory, packed: Path) -> I
         folder / "config.properties", batchSize="6", maxBatchDelay="3000", minWorkers="1", maxWorkers="1"
     )
     running = Server(folder, config=config, store=packed).start()
-    watcher = running.watcher_process()
-    watcher.suspend()
+    assert running.process is not None
+    # the launcher first: it would take a watcher that does not answer for one that hangs, and start another
+    suspended = [psutil.Process(running.process.pid), running.watcher_process()]
+    for process in suspended:
+        process.suspend()
     yield running
-    watcher.resume()
+    for process in suspended:
+        process.resume()
     running.stop()

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ import pytest
 from live.server import ROOT, Server, copy_store, strict_json, wait_for
 from live.windows import last_windows
 
+from launch.ports import Ports
 from signalserve.demo import demo_candles
 
 pytestmark = pytest.mark.live
@@ -160,6 +162,32 @@ def test_a_killed_watcher_is_started_again_and_predictions_go_on(server: Server)
     assert answers > 0
     assert server.watcher_process().pid != killed.pid
     assert server.metrics()[started] > before
+
+
+def test_a_watcher_that_hangs_is_replaced_and_holds_no_predictions_up(server: Server) -> None:
+    wait_for(lambda: ready(server), 30)
+    told = {"outcomes": [{"prediction_id": "none", "direction": "UP"}]}
+    hung = server.watcher_process()
+    hung.suspend()
+    refusals = []
+    while hung.is_running():
+        outcome = server.ask("ensemble", told)
+        assert outcome.status_code == 503
+        refusals.append(outcome.json()["error"]["got"])
+        assert server.ask("ensemble", WINDOW).status_code == 200
+    waited = sum("timed out" in words for words in refusals)
+    assert 0 < waited < len(refusals) / 2  # most were refused at once, and kept no prediction waiting
+    assert "the watcher runs but does not answer any more; killing it" in server.output()
+    wait_for(lambda: ready(server), 30)
+    wait_for(lambda: server.ask("ensemble", told).status_code == 200, 10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
+def test_a_killed_launcher_leaves_no_process_and_the_ports_free(tmp_path: Path, packed: Path) -> None:
+    server = Server(tmp_path, store=packed).start()
+    server.stop(signal.SIGKILL)
+    wait_for(lambda: server.processes() == [], 20)
+    Ports(server.port).require_free()
 
 
 def test_a_second_service_on_the_same_journal_is_refused(server: Server, tmp_path: Path) -> None:

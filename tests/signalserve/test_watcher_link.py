@@ -5,12 +5,12 @@ import json
 import threading
 
 import pytest
-from fake_service import serving
+from fake_service import Clock, serving
 
 from signalserve.errors import NotReady
 from signalserve.outcome_request import OutcomeClaim
 from signalserve.watcher.outcomes import parse_claims
-from signalserve.watcher_link import WatcherLink
+from signalserve.watcher_link import REST_S, WatcherLink
 
 CLAIM = OutcomeClaim("0193", None, None, 2, None)
 TALLY = {"joined": 1, "already_known": 0, "unknown": 0, "contradicting": 0, "undecidable": 0}
@@ -99,6 +99,72 @@ def test_a_watcher_that_hangs_is_asked_once():
             link.tell([CLAIM])
         released.set()
     assert len(asked) == 1
+
+
+def test_after_no_answer_it_refuses_at_once_and_asks_nobody():
+    clock, asked = Clock(), []
+    with serving(lambda path, body: asked.append(path)) as server, linked(server.url, clock=clock) as link:
+        with pytest.raises(NotReady, match=r"no answer: .*closed"):
+            link.tell([CLAIM])
+        before = len(asked)
+        clock.now += REST_S - 0.1
+        with pytest.raises(
+            NotReady, match=r"a few seconds, got no answer a moment ago, .* not asked for another 0\.1 s"
+        ):
+            link.tell([CLAIM])
+        assert len(asked) == before
+
+
+def test_after_its_rest_one_request_tries_again_and_no_answer_to_it_is_a_rest_again():
+    clock, asked = Clock(), []
+    with serving(lambda path, body: asked.append(path)) as server, linked(server.url, clock=clock) as link:
+        for _ in range(3):
+            before = len(asked)
+            for words in ("no answer: ", "not asked for another 5.0 s", "not asked for another 5.0 s"):
+                with pytest.raises(NotReady, match=words):
+                    link.tell([CLAIM])
+            assert len(asked) == before + 2  # a lost connection is opened again at once
+            clock.now += REST_S
+
+
+def test_an_answer_after_the_rest_ends_it():
+    clock, answers = Clock(), iter([None, None, ANSWER, ANSWER])
+    with serving(lambda path, body: next(answers)) as server, linked(server.url, clock=clock) as link:
+        with pytest.raises(NotReady):
+            link.tell([CLAIM])
+        clock.now += REST_S
+        assert [link.tell([CLAIM]) for _ in range(2)] == [TALLY, TALLY]
+
+
+def test_a_refusal_in_words_is_an_answer():
+    answers = iter([(503, b'{"error": "the disk is full"}'), ANSWER])
+    with serving(lambda path, body: next(answers)) as server, linked(server.url, clock=Clock()) as link:
+        with pytest.raises(NotReady, match="disk is full"):
+            link.tell([CLAIM])
+        assert link.tell([CLAIM]) == TALLY
+
+
+def test_requests_that_wait_behind_a_timeout_are_refused_with_it():
+    released, asked, refused = threading.Event(), [], []
+
+    def answer(path, body):
+        asked.append(path)
+        released.wait(5)
+
+    def tell():
+        with pytest.raises(NotReady) as caught:
+            link.tell([CLAIM])
+        refused.append(str(caught.value))
+
+    with serving(answer) as server, linked(server.url, timeout_s=0.2, clock=Clock()) as link:
+        threads = [threading.Thread(target=tell) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        released.set()
+    assert len(asked) == 1
+    assert sorted("timed out" in words for words in refused) == [False] * 7 + [True]
 
 
 def test_threads_take_turns():

@@ -7,16 +7,24 @@ import subprocess
 import sys
 from contextlib import closing
 
+import pandas
 import pytest
-from journals import ARM, START_MS, SYMBOL, add_prediction, add_series, new_journal
+from journals import ARM, START_MS, SYMBOL, add_prediction, add_series, insert, new_journal
 
+from signalserve.candles import iso
 from signalserve.commands import journal as command
 from signalserve.commands.journal import add_parser
 from signalserve.errors import DataError, JournalError
 from signalserve.journal import spool_of
 from signalserve.journal.counts import COUNTS, bump
-from signalserve.journal.reading import COLUMNS, base_rates, matured
-from signalserve.watcher.quality import WINDOW, quality_of
+from signalserve.journal.replay import MOST_SHOWN
+from signalserve.journal.tables import PREDICTIONS, TABLES
+from signalserve.routing import assign
+from signalserve.settings import parse_settings
+from signalserve.watcher.quality import live_quality
+
+V8 = "defaults: {mode: v8, weights: {v6_fixed: 0.4, v8: 0.6}, pool: {method: linear, temperature: 1.0}}"
+EXPERIMENT = "experiment: {name: x, split: {v6_fixed: 0.5, v8: 0.5}, control: v6_fixed, block_minutes: 1, salt: s}\n"
 
 
 @pytest.fixture
@@ -32,13 +40,13 @@ def journal(folder):
 
 @pytest.fixture
 def run(folder, capsys):
-    """run(part, *arguments): the exit code is 0, and this is what was printed."""
+    """run(part, *arguments): the exit code is as expected, and this is what was printed."""
 
-    def run(part, *arguments):
+    def run(part, *arguments, code=0):
         parser = argparse.ArgumentParser()
         add_parser(parser.add_subparsers())
         args = parser.parse_args(["journal", part, "--journal", str(folder), *map(str, arguments)])
-        assert args.run(args) == 0
+        assert args.run(args) == code
         return capsys.readouterr().out
 
     return run
@@ -72,7 +80,7 @@ def test_the_tail_is_as_long_as_asked_and_of_whom_asked(journal, run):
 def test_json_has_every_column_and_a_pool_as_an_object(journal, run):
     add_prediction(journal, 0, pool='{"method": "log", "members": []}', bundle_id=None)
     row = json.loads(run("tail", "--json"))
-    assert tuple(row) == COLUMNS
+    assert tuple(row) == tuple(PREDICTIONS.columns)
     assert (row["pool"], row["version"]) == ({"method": "log", "members": []}, None)
 
 
@@ -143,6 +151,44 @@ def test_a_wrong_ending_is_said_before_anything_is_read(journal, run, tmp_path):
         run("export", tmp_path / "rows.txt")
 
 
+def test_every_table_can_be_exported(journal, run, tmp_path):
+    assert tuple(command.WHAT) == tuple(TABLES)
+    insert(journal, "events", event_id="e", at_ms=START_MS, event="toggle", who="ann", content="{}")
+    insert(journal, "closes", symbol=SYMBOL, feed="w-1", at_ms=START_MS, close=1.5, told_ms=START_MS)
+    for what, header in {
+        "configs": "sha256,first_at,text",
+        "events": "event_id,at,event,who,why,content",
+        "closes": "symbol,at,feed,close,told_at",
+    }.items():
+        path = tmp_path / f"{what}.csv"
+        assert run("export", path, "--what", what) == f"wrote 1 rows to {path}\n"
+        assert path.read_text().splitlines()[0].replace('"', "") == header
+
+
+def test_an_arm_can_be_dealt_again_from_exported_files(journal, run, tmp_path):
+    text = V8.replace("mode: v8", "mode: ab") + "\n" + EXPERIMENT
+    experiment = parse_settings(text, "here").experiment
+    insert(journal, "configs", sha256="ab", text=text, first_ms=START_MS)
+    for minute in range(30):
+        arm = assign(experiment, SYMBOL, START_MS + minute * 60_000)
+        add_prediction(journal, minute, config_id=2, mode="ab", assigned=arm)
+    run("export", tmp_path / "rows.parquet")
+    run("export", tmp_path / "configs.csv", "--what", "configs")
+    texts = pandas.read_csv(tmp_path / "configs.csv").set_index("sha256")["text"]
+    rows = pandas.read_parquet(tmp_path / "rows.parquet")
+    dealt = [
+        assign(parse_settings(texts[row.config_sha256], "file").experiment, row.symbol, row.time.value // 10**6)
+        for row in rows.itertuples()
+    ]
+    assert dealt == rows["assigned"].tolist()
+    assert len(set(dealt)) == 2
+
+
+def test_configurations_of_a_span_are_refused_for_they_began_before_it(run, journal, tmp_path):
+    with pytest.raises(DataError, match=r"--what configs: expected neither --since nor --until.*leave them out"):
+        run("export", tmp_path / "configs.csv", "--what", "configs", "--since", "2025-11-24")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -172,13 +218,15 @@ def test_stats_count_what_became_of_the_rows(journal, run, folder):
     assert content["database_bytes"] > 10_000
     [arm] = content["arms"]
     assert (arm["counted"], arm["left_out"], arm["labelled"], arm["waiting"]) == (3, {"override": 1}, 3, 1)
-    assert arm["quality"] == {"n": 3, "scores": None}
+    assert arm["quality"] == {"n": 3, "neutral_left_out": 0, "since": "2025-11-24T16:00:00Z", "scores": None}
+    model = {"sha256": "beef", "generation": "v8", "version": "2", "weight": 1.0, "base_rates": [0.3, 0.4, 0.3]}
+    assert arm["made_by"] == {"models": [model], "method": None, "temperature": 1.0, "knows_neutral": True}
     assert content["counts"] == {**dict.fromkeys(COUNTS, 0), "outcomes_joined": 3}
 
 
 def test_stats_give_the_quality_of_the_last_outcomes(journal, run):
     add_series(journal, 300)
-    found = quality_of(matured(journal, SYMBOL, ARM, WINDOW), base_rates(journal, SYMBOL, ARM)).scores
+    found = live_quality(journal, SYMBOL, ARM).scores
     [arm] = json.loads(run("stats", "--json"))["arms"]
     scores = arm["quality"]["scores"]
     assert scores["accuracy"]["value"] == found.accuracy.value
@@ -200,7 +248,7 @@ def test_stats_say_where_outcomes_are_too_few_and_what_is_behind(journal, run, f
     shown = " ".join(run("stats").split())
     assert "the watcher is 2.5 MB behind" in shown
     assert "BTC-USD v8 99 too few" in shown
-    assert "BTC-USD v8 100 99 1 repeat 99 1 1" in shown  # all of a time long past: overdue
+    assert "BTC-USD v8 100 99 1 repeat 99 1 0" in shown
     assert f"1 {COUNTS['repeats']}" in shown
 
 
@@ -208,6 +256,71 @@ def test_stats_of_an_empty_journal_are_no_error(journal, run):
     content = json.loads(run("stats", "--json"))
     assert (content["rows"], content["first"], content["arms"]) == (0, None, [])
     assert "0 rows" in run("stats")
+
+
+def test_stats_name_what_is_judged_since_when_and_on_what(journal, run):
+    add_series(journal, 300, p=(0.4, 0.0, 0.6), logits=(-0.2, None, 0.2))
+    found = live_quality(journal, SYMBOL, ARM)
+    shown = " ".join(run("stats").split())
+    assert f"BTC-USD v8 {found.n} " in shown
+    since = iso(found.since_ms)
+    assert f"v8 2 beef since {since} without {found.neutral_left_out} NEUTRAL, which it does not know" in shown
+
+
+def test_stats_name_the_members_of_a_pool(journal, run):
+    members = '[{"sha256": "beef", "weight": 0.4}, {"sha256": "never-told", "weight": 0.6}]'
+    add_prediction(journal, bundle_id=None, pool=f'{{"method": "log", "members": {members}}}')
+    shown = " ".join(run("stats").split())
+    assert "too few 0.4 v8 2 beef 0.6 unknown never-to" in shown
+
+
+def test_stats_of_what_does_not_count_judge_nobody(journal, run):
+    add_prediction(journal, 0, left_out="override", outcome=1)
+    [arm] = json.loads(run("stats", "--json"))["arms"]
+    assert (arm["made_by"], arm["quality"]["n"], arm["quality"]["since"]) == (None, 0, None)
+    assert "BTC-USD v8 0 too few" in " ".join(run("stats").split())
+
+
+# ---- replay
+
+
+@pytest.fixture
+def dealt(journal):
+    """Two answers that agree with their serving.yaml, one of an unknown one, and one of another endpoint."""
+    insert(journal, "configs", sha256="cafe", text=V8, first_ms=START_MS)
+    insert(journal, "configs", sha256="dead")
+    for minute in range(2):
+        add_prediction(journal, minute, config_id=2)
+    add_prediction(journal, 2, config_id=3)
+    add_prediction(journal, 3, endpoint="v8")
+
+
+def test_a_replay_says_how_many_agree_and_how_many_cannot_be_compared(dealt, run):
+    assert run("replay").splitlines() == [
+        "2 answers compared: 2 agree, 0 differ",
+        "        1 not compared: the journal does not hold their serving.yaml",
+        "        1 not compared: of the endpoints of one model, which assign no arm",
+    ]
+
+
+def test_a_replay_that_differs_fails_and_names_the_answers(dealt, journal, run):
+    for minute in range(10, 10 + MOST_SHOWN + 2):
+        add_prediction(journal, minute, config_id=2, assigned="ensemble")
+    lines = run("replay", code=1).splitlines()
+    assert lines[0] == "24 answers compared: 2 agree, 22 differ"
+    assert lines[3] == (
+        "2025-11-24T16:10:00Z BTC-USD p-10: ensemble (mode v8) in the journal, v8 (mode v8) by its serving.yaml"
+    )
+    assert lines[-1] == "… and 2 more"
+
+
+def test_a_replay_as_json_has_every_count(dealt, journal, run):
+    add_prediction(journal, 9, config_id=2, mode="ab")
+    content = json.loads(run("replay", "--json", code=1))
+    [difference] = content.pop("differences")
+    assert difference["mode"] == "ab" != difference["replayed_mode"]
+    counts = {"compared": 3, "agreeing": 2, "differing": 1, "text_unknown": 1, "text_unreadable": 0, "unassigned": 1}
+    assert content == counts
 
 
 # ---- which journal

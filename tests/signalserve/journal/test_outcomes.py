@@ -2,7 +2,7 @@
 
 import itertools
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -41,26 +41,33 @@ def db() -> Iterator[sqlite3.Connection]:
 
 
 def put(db: sqlite3.Connection, prediction_id: str = "p1", arm: str = "v8", **fields: Any) -> int:
-    """One row; returns its row_id. A rule or close that is not given is the usual one."""
+    """One row; returns its row_id. A rule, close or feed that is not given is the usual one."""
     row = {
         "prediction_id": prediction_id, "endpoint": "ensemble", "symbol": BTC, "as_of_ms": AS_OF, "received_ms": AS_OF,
         "arm": arm, "answered": 1, "mode": "v8", "assigned": "v8", "config_id": 1, "p_down": 0.2, "p_neutral": 0.3,
         "p_up": 0.5, "temperature": 1.0, "latency_ms": 1.0, "warnings": "", "close": 100.0,
-        "horizon_ms": HORIZON * MINUTE, "band": BAND, **fields,
+        "horizon_ms": HORIZON * MINUTE, "band": BAND, "feed": "w-1", **fields,
     }  # fmt: skip
-    row["time_ms"] = row["as_of_ms"] or row["received_ms"]
+    row["time_ms"] = row["received_ms"] if row["as_of_ms"] is None else row["as_of_ms"]
+    if row["close"] is None:
+        row["feed"] = None
     names, marks = ", ".join(row), ", ".join("?" * len(row))
     return db.execute(f"INSERT INTO predictions ({names}) VALUES ({marks})", list(row.values())).lastrowid or 0
 
 
-def bars(*closes: float, last: int, symbol: str = BTC, feed: str = "w-1") -> ClosesLine:
+def bars(*closes: float, last: int, symbol: str = BTC, feed: str = "w-1", begins: bool = False) -> ClosesLine:
     """Consecutive closes, the last of them `last` bars after AS_OF."""
-    return ClosesLine(symbol, feed, MINUTE, AS_OF + last * MINUTE, closes)
+    return ClosesLine(symbol, feed, begins, MINUTE, AS_OF + last * MINUTE, closes)
 
 
 def whole(close: float, later: float, feed: str = "w-1") -> ClosesLine:
     """What a feed tells from AS_OF to one horizon later."""
     return bars(*[close] * HORIZON, later, last=HORIZON, feed=feed)
+
+
+def beyond(close: float, later: float, feed: str, begins: bool = False) -> ClosesLine:
+    """What a feed tells from AS_OF to two horizons later, when it may stand in for another one."""
+    return bars(*[close] * HORIZON, *[later] * (HORIZON + 1), last=2 * HORIZON, feed=feed, begins=begins)
 
 
 def outcomes(db: sqlite3.Connection) -> list[Any]:
@@ -104,7 +111,7 @@ def test_predictions_before_their_bars_and_bars_before_their_predictions_give_th
     take_closes(db, whole(100.0, 101.0), NOW)
     take_closes(later, whole(100.0, 101.0), NOW)
     put(later)
-    label_late(later, BTC, AS_OF, NOW)
+    label_late(later, "p1", NOW)
     assert row(db) == row(later) == (UP, 101.0, "bars", NOW)
 
 
@@ -147,7 +154,7 @@ def test_no_neighbour_stands_in_for_a_bar_that_never_came(db):
     put(db)
     take_closes(db, bars(100.0, last=0), NOW)
     take_closes(db, bars(100.0, 105.0, last=HORIZON - 1), NOW)
-    take_closes(db, bars(105.0, 100.0, last=HORIZON + 2), NOW)
+    take_closes(db, bars(*[105.0] * 30, last=HORIZON + 30), NOW)
     assert outcomes(db) == [None]
     take_closes(db, bars(99.0, last=HORIZON), NOW)
     assert outcomes(db) == [DOWN]
@@ -161,14 +168,22 @@ def test_what_can_not_be_decided_stays_open(db, fields):
 
 
 def test_of_a_bar_that_was_revised_the_close_first_told_stays(db):
-    take_closes(db, bars(100.0, last=0), NOW)
-    take_closes(db, bars(100.0 * (1 + 1e-12), 101.0, last=1), NOW)
-    take_closes(db, bars(100.5, 101.0, last=1), NOW)
-    assert kept(db) == [("w-1", 100.0), ("w-1", 101.0)]
-    assert counted(db) == {"closes_contradicting": 1}
-    put(db)
-    take_closes(db, bars(101.0, last=HORIZON), NOW)
-    assert row(db) == (UP, 101.0, "bars", NOW)
+    put(db, as_of_ms=AS_OF + (1 - HORIZON) * MINUTE)
+    take_closes(db, bars(101.0, last=1), NOW)
+    take_closes(db, bars(101.0 * (1 + 1e-12), last=1), NOW)
+    take_closes(db, bars(99.0, last=1), NOW)
+    assert kept(db) == [("w-1", 101.0)]
+    assert counted(db) == {"closes_contradicting": 1, "outcomes_joined": 1}
+    put(db, "late", as_of_ms=AS_OF + (1 - HORIZON) * MINUTE)
+    label_late(db, "late", NOW)
+    assert outcomes(db) == [UP, UP]
+
+
+def test_a_prediction_from_a_revised_bar_is_labelled_from_the_close_that_it_saw(db):
+    put(db, "first", close=100.0)
+    put(db, "revised", close=100.5)
+    take_closes(db, whole(100.0, 100.3), NOW)
+    assert outcomes(db) == [UP, DOWN]
 
 
 def kept(db: sqlite3.Connection) -> list[Any]:
@@ -189,109 +204,225 @@ def test_closes_that_are_known_write_nothing(db):
 def test_two_feeds_that_take_turns_give_each_prediction_its_own_label(db):
     feeds = {"w-1": [100 + 0.01 * i for i in range(40)], "w-2": [103 - 0.02 * i for i in range(40)]}
     for i, (feed, closes) in itertools.product(range(40), feeds.items()):
-        put(db, f"{feed}/{i}", as_of_ms=AS_OF + i * MINUTE, close=closes[i])
+        put(db, f"{feed}/{i}", as_of_ms=AS_OF + i * MINUTE, close=closes[i], feed=feed)
         take_closes(db, bars(*closes[max(0, i - HORIZON) : i + 1], last=i, feed=feed), NOW)
     own = [label(closes[i], closes[i + HORIZON]) for i in range(25) for closes in feeds.values()]
     assert outcomes(db) == own + [None] * 30
     assert set(own) == {UP, DOWN}
 
 
-def test_a_demo_never_decides_a_real_prediction(db):
-    take_closes(db, bars(*[50.0] * 31, last=HORIZON + 15, feed="demo"), NOW)
-    put(db)
-    label_late(db, BTC, AS_OF, NOW)
+@pytest.mark.parametrize("other_first", [True, False])
+def test_another_market_at_the_same_price_decides_nothing_while_the_own_feed_goes_on(db, other_first):
+    lines = [whole(100.0, 101.0), beyond(100.0, 99.0, "w-2")]
     take_closes(db, bars(100.0, last=0), NOW)
-    assert outcomes(db) == [None]
-    take_closes(db, bars(101.0, last=HORIZON), NOW)
+    put(db)
+    for line in reversed(lines) if other_first else lines:
+        take_closes(db, bars(*line.closes[: HORIZON + 1], last=HORIZON, feed=line.feed), NOW)
     assert row(db) == (UP, 101.0, "bars", NOW)
 
 
-def test_a_feed_that_holds_one_end_only_decides_nothing(db):
+def test_where_the_own_feed_ended_another_one_at_its_price_stands_in_after_a_second_horizon(db):
     put(db)
-    take_closes(db, bars(100.0, last=0, feed="w-1"), NOW)
-    take_closes(db, bars(101.0, last=HORIZON, feed="w-2"), NOW)
+    take_closes(db, bars(*[100.0] * HORIZON, *[101.0] * HORIZON, last=2 * HORIZON - 1, feed="w-2"), NOW)
     assert outcomes(db) == [None]
-    take_closes(db, bars(100.0, last=0, feed="w-2"), NOW)
-    assert outcomes(db) == [UP]
+    take_closes(db, bars(90.0, last=2 * HORIZON, feed="w-2"), NOW)
+    assert row(db) == (UP, 101.0, "bars", NOW)
 
 
-def test_a_price_that_was_rounded_to_float32_is_still_its_feeds_own(db):
-    put(db, close=100.0 * (1 + 9e-7))
+def test_a_late_prediction_of_a_feed_that_ended_is_labelled_from_another_one(db):
+    take_closes(db, beyond(100.0, 101.0, "w-2"), NOW)
+    put(db)
+    label_late(db, "p1", NOW)
+    assert row(db) == (UP, 101.0, "bars", NOW)
+
+
+def test_a_feed_at_another_price_never_stands_in(db):
+    put(db, "p1", close=100.0 * (1 + 9e-7))
     put(db, "p2", close=100.0 * (1 + 11e-7))
-    take_closes(db, whole(100.0, 101.0), NOW)
-    assert outcomes(db) == [UP, None]
+    put(db, "p3", close=50.0)
+    take_closes(db, beyond(100.0, 101.0, "w-2"), NOW)
+    assert outcomes(db) == [UP, None, None]
+    for prediction_id in ("p2", "p3"):
+        label_late(db, prediction_id, NOW)
+    assert outcomes(db) == [UP, None, None]
 
 
-def test_feeds_that_agree_decide_together(db):
-    for feed, later in (("w-1", 101.0), ("w-2", 101.5)):
-        take_closes(db, whole(100.0, later, feed), NOW)
+@pytest.mark.parametrize(("bar", "outcome"), [(0, None), (HORIZON, None), (2 * HORIZON, None), (None, UP)])
+def test_a_feed_that_lacks_one_of_three_bars_never_stands_in(db, bar, outcome):
     put(db)
-    label_late(db, BTC, AS_OF, NOW)
+    for at_bar, close in ((0, 100.0), (HORIZON, 101.0), (2 * HORIZON, 101.0)):
+        if at_bar != bar:
+            take_closes(db, bars(close, last=at_bar, feed="w-2"), NOW)
+    assert outcomes(db) == [outcome]
+
+
+def test_feeds_that_agree_stand_in_together(db):
+    take_closes(db, whole(100.0, 101.5, "w-3"), NOW)
+    put(db)
+    take_closes(db, beyond(100.0, 101.0, "w-2"), NOW)
     assert row(db) == (UP, 101.0, "bars", NOW)
 
 
-def test_what_feeds_disagree_about_is_counted_once_and_left_to_its_caller(db):
-    for feed, later in (("w-1", 101.0), ("w-2", 99.0)):
-        take_closes(db, whole(100.0, later, feed), NOW)
+def disagree(db: sqlite3.Connection) -> None:
+    """A prediction whose feed ended, and two other feeds of which one is long enough to stand in."""
     put(db)
-    for _ in range(3):
-        label_late(db, BTC, AS_OF, NOW)
+    take_closes(db, whole(100.0, 99.0, "w-3"), NOW)
+    take_closes(db, beyond(100.0, 101.0, "w-2"), NOW)
+
+
+def test_what_other_feeds_disagree_about_is_counted_once_and_left_to_its_caller(db):
+    disagree(db)
+    label_late(db, "p1", NOW)
+    take_closes(db, beyond(100.0, 99.0, "w-4"), NOW)
     assert row(db) == (None, None, "ambiguous", None)
     assert counted(db) == {"ambiguous": 1}
     assert apply(db, [by_id(close=100.0)], NOW) == Tally(joined=1)
     assert row(db) == (NEUTRAL, 100.0, "caller", NOW)
 
 
+def test_what_other_feeds_disagree_about_is_decided_by_its_own_that_was_only_late(db):
+    disagree(db)
+    take_closes(db, bars(99.0, last=HORIZON), NOW)
+    assert row(db) == (DOWN, 99.0, "bars", NOW)
+
+
+# ---- closes that came alone
+
+
 @pytest.mark.parametrize("bar", [0, HORIZON])
 def test_a_close_told_alone_and_differently_decides_nothing(db, bar):
-    for i in (0, HORIZON):
-        take_closes(db, bars(100.0, last=i, feed=TOLD), NOW)
-    take_closes(db, bars(100.5, last=bar, feed=TOLD), NOW)
-    take_closes(db, bars(100.0, last=bar, feed=TOLD), NOW)
-    put(db)
-    label_late(db, BTC, AS_OF, NOW)
+    for close in (100.0, 100.5, 100.0):
+        take_closes(db, bars(close, last=bar, feed=TOLD), NOW)
+    put(db, "p1", feed=TOLD)
+    take_closes(db, bars(100.0, last=HORIZON - bar, feed=TOLD), NOW)
+    put(db, "p2", feed=TOLD)
+    label_late(db, "p2", NOW)
     assert sorted(kept(db), key=str) == [(TOLD, 100.0), (TOLD, None)]
-    assert row(db) == (None, None, None, None)
+    assert outcomes(db) == [None, None]
     assert counted(db) == {"closes_contradicting": 1}
 
 
+def test_for_a_day_after_two_markets_were_told_alone_no_other_close_told_alone_decides(db):
+    take_closes(db, bars(100.0, last=-500, feed=TOLD), NOW - DAY)
+    take_closes(db, bars(100.5, last=-500, feed=TOLD), NOW)
+    for bar, now_ms in ((0, NOW + DAY - 1), (1, NOW + DAY)):
+        put(db, f"p{bar}", as_of_ms=AS_OF + bar * MINUTE, feed=TOLD)
+        take_closes(db, bars(101.0, last=HORIZON + bar, feed=TOLD), now_ms)
+    put(db, "eth", feed=TOLD, symbol=ETH)
+    take_closes(db, bars(101.0, last=HORIZON, feed=TOLD, symbol=ETH), NOW)
+    assert outcomes(db) == [None, UP, UP]
+    label_late(db, "p0", NOW + DAY - 1)
+    assert outcomes(db)[0] is None
+
+
 def test_a_close_told_alone_twice_decides(db):
+    put(db, feed=TOLD)
     for i, close in ((0, 100.0), (0, 100.0 * (1 + 1e-7)), (HORIZON, 99.0), (HORIZON, 99.0)):
         take_closes(db, bars(close, last=i, feed=TOLD), NOW)
-    put(db)
-    label_late(db, BTC, AS_OF, NOW)
     assert row(db) == (DOWN, 99.0, "bars", NOW)
     assert counted(db) == {"outcomes_joined": 1}
+
+
+@pytest.mark.parametrize(("own", "other"), [("w-1", TOLD), (TOLD, "w-1")])
+@pytest.mark.parametrize("late", [True, False])
+def test_closes_told_alone_and_a_series_never_stand_in_for_each_other(db, own, other, late):
+    if not late:
+        put(db, feed=own)
+    take_closes(db, beyond(100.0, 101.0, other), NOW)
+    if late:
+        put(db, feed=own)
+        label_late(db, "p1", NOW)
+    assert outcomes(db) == [None]
+
+
+# ---- the first line of a feed
+
+
+def test_of_the_bars_with_which_a_feed_begins_only_those_that_can_matter_are_kept(db):
+    put(db, as_of_ms=AS_OF - 500 * MINUTE, close=200.0)
+    put(db, "elsewhere", as_of_ms=AS_OF - 400 * MINUTE, close=50.0)
+    put(db, "before", as_of_ms=AS_OF - 2000 * MINUTE)
+    closes = [100.0] * 1060
+    closes[-501] = 200.0
+    take_closes(db, bars(*closes, last=0, feed="w-2", begins=True), NOW)
+    told = [(at_ms - AS_OF) // MINUTE for (at_ms,) in db.execute("SELECT at_ms FROM closes ORDER BY at_ms")]
+    assert told == [-500, -500 + HORIZON, -500 + 2 * HORIZON, *range(-2 * HORIZON, 1)]
+    assert outcomes(db) == [DOWN, None, None]
+
+
+def test_a_feed_without_any_known_horizon_begins_with_its_last_bar(db):
+    db.execute("DELETE FROM bundles")
+    take_closes(db, bars(*[100.0] * 1060, last=0, begins=True), NOW)
+    assert len(kept(db)) == 1
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 59), st.booleans(), st.sampled_from([3, 7])), max_size=20), st.data())
+def test_what_is_left_out_of_a_feeds_first_line_labels_nothing_that_waits(asked, data):
+    """asked: bar, whether at the feed's price, horizon."""
+    closes = data.draw(st.lists(st.floats(99, 101), min_size=60, max_size=60))
+    results = []
+    for begins in (True, False):
+        db = fresh()
+        db.executemany(
+            "INSERT INTO bundles (sha256, interval_ms, horizon_bars) VALUES (?, ?, ?)",
+            [(str(horizon), MINUTE, horizon) for horizon in (3, 7)],
+        )
+        for bar, at_its_price, horizon in asked:
+            close = closes[bar] if at_its_price else 50.0
+            put(db, as_of_ms=AS_OF + bar * MINUTE, close=close, horizon_ms=horizon * MINUTE, feed="ended")
+        take_closes(db, bars(*closes, last=59, begins=begins), NOW)
+        results.append(outcomes(db))
+        db.close()
+    assert results[0] == results[1]
+
+
+# ---- any order
 
 
 BARS = 12
 STEPS = st.lists(st.integers(-3, 3), min_size=BARS, max_size=BARS)
 
 
-@settings(deadline=None, max_examples=50)
-@given(STEPS, STEPS, st.data())
-def test_whatever_the_order_a_label_is_that_of_the_predictions_own_feed(one, other, data):
-    """Lines overlap as a worker's do; some never come. No two prices of the feeds are the same."""
+@settings(deadline=None, max_examples=100)
+@given(STEPS, STEPS, st.booleans(), st.data())
+def test_whatever_the_order_a_label_is_that_of_the_own_feed_or_of_one_that_agrees_long_enough(one, other, meet, data):
+    """Feeds of two markets and a third with either one's prices, each of which may end; a feed's bars come in their
+    order. No two prices of the markets are the same, unless they meet."""
     db, horizon = fresh(), 4
     db.execute("INSERT INTO bundles (sha256, interval_ms, horizon_bars) VALUES ('cd', ?, ?)", (MINUTE, horizon))
-    feeds = {"w-1": walk(100.0, one), "w-2": walk(100.03, other)}
-    pieces = [(feed, end) for feed in feeds for end in range(horizon, BARS)]
-    told = data.draw(st.lists(st.sampled_from(pieces), unique=True))
-    asked = [(feed, i, None) for feed in feeds for i in range(BARS)]
-    own = []
-    for feed, at, *prediction in data.draw(st.permutations([*told, *asked])):
-        if prediction:
-            put(db, as_of_ms=AS_OF + at * MINUTE, close=feeds[feed][at], horizon_ms=horizon * MINUTE)
-            label_late(db, BTC, AS_OF + at * MINUTE, NOW)
-            own.append((feed, at))
+    markets = [walk(100.0, one), walk(100.0 if meet else 100.03, other)]
+    feeds = {"w-1": markets[0], "w-2": markets[1], "w-3": markets[data.draw(st.integers(0, 1))]}
+    ends = {feed: data.draw(st.integers(0, BARS)) for feed in feeds}
+    told = [(feed, None) for feed, end in ends.items() for _ in range(end)]
+    asked = list(itertools.product(feeds, range(BARS)))
+    next_bar = dict.fromkeys(feeds, 0)
+    rows = []
+    for feed, i in data.draw(st.permutations([*told, *asked])):
+        if i is None:
+            take_closes(db, bars(feeds[feed][next_bar[feed]], last=next_bar[feed], feed=feed), NOW)
+            next_bar[feed] += 1
         else:
-            take_closes(db, bars(*feeds[feed][at - horizon : at + 1], last=at, feed=feed), NOW)
-    known = {(feed, at) for feed, end in told for at in range(end - horizon, end + 1)}
-    assert outcomes(db) == [
-        label(feeds[feed][at], feeds[feed][at + horizon]) if {(feed, at), (feed, at + horizon)} <= known else None
-        for feed, at in own
-    ]
+            put(db, f"{feed}/{i}", as_of_ms=AS_OF + i * MINUTE, close=feeds[feed][i], feed=feed, **FOUR_BARS)
+            label_late(db, f"{feed}/{i}", NOW)
+            rows.append((feed, i))
+    for (feed, i), outcome in zip(rows, outcomes(db), strict=True):
+        others = [
+            label(feeds[feed][i], feeds[name][i + horizon])
+            for name, end in ends.items()
+            if name != feed and end > i + 2 * horizon and feeds[name][i] == feeds[feed][i]
+        ]
+        if ends[feed] > i + horizon:
+            # an own bar that came after others had decided changes nothing
+            assert outcome in {label(feeds[feed][i], feeds[feed][i + horizon]), *others}
+        elif len(set(others)) < 2 and not meet:
+            assert outcome == (others[0] if others else None)
+        else:
+            assert outcome in {None, *others}
     db.close()
+
+
+FOUR_BARS = {"horizon_ms": 4 * MINUTE}
 
 
 def walk(start: float, steps: Sequence[int]) -> list[float]:
@@ -308,6 +439,8 @@ def test_only_what_bars_could_have_labelled_is_overdue(db):
     put(db, "p6", close=None)
     due = AS_OF + HORIZON * MINUTE + DAY
     assert [overdue(db, due + wait) for wait in (-1, 0, MINUTE)] == [0, 1, 2]
+    given_up = AS_OF + 7 * DAY
+    assert [overdue(db, given_up + wait) for wait in (0, 1, MINUTE + 1)] == [2, 1, 0]
 
 
 # ---- callers
@@ -351,6 +484,25 @@ def test_bars_leave_alone_what_a_caller_told(db):
     assert row(db) == (UP, None, "caller", NOW)
 
 
+def test_bars_that_say_otherwise_than_a_caller_are_counted_once(db):
+    put(db, "p1")
+    put(db, "p2", arm="v6_fixed")
+    put(db, "p3", as_of_ms=AS_OF + MINUTE)
+    apply(db, [at(UP), by_id("p3", DOWN)], NOW)
+    for _ in range(2):
+        take_closes(db, bars(*[99.0] * 2, last=HORIZON + 1), NOW)
+        take_closes(db, bars(98.0, last=HORIZON + 2), NOW)
+    assert outcomes(db) == [UP, UP, DOWN]
+    assert counted(db)["bars_contradicting_claims"] == 2
+
+
+def test_bars_of_another_feed_contradict_no_caller(db):
+    put(db)
+    apply(db, [by_id(direction=UP)], NOW)
+    take_closes(db, beyond(100.0, 99.0, "w-2"), NOW)
+    assert "bars_contradicting_claims" not in counted(db)
+
+
 @pytest.mark.parametrize("claim", [by_id("p9", UP), at(UP, symbol=ETH), at(UP, bar=1), at(close=1.0, bar=-1)])
 def test_a_claim_about_nothing_that_is_kept_is_unknown(db, claim):
     put(db)
@@ -374,6 +526,21 @@ def test_nobody_knows_an_outcome_before_its_horizon_has_passed(db, claim):
     assert apply(db, [claim], due - CLOCK_SKEW_MS) == Tally(joined=1)
 
 
+def test_without_a_time_the_horizon_begins_when_it_was_asked(db):
+    put(db, as_of_ms=None, received_ms=NOW)
+    due = NOW + HORIZON * MINUTE - CLOCK_SKEW_MS
+    assert apply(db, [by_id(direction=UP)], due - 1) == Tally(undecidable=1)
+    assert apply(db, [by_id(direction=UP)], due) == Tally(joined=1)
+
+
+def test_where_the_horizon_is_unknown_the_longest_known_one_must_have_passed(db):
+    db.execute("INSERT INTO bundles (sha256, interval_ms, horizon_bars) VALUES ('cd', ?, 60)", (MINUTE,))
+    put(db, horizon_ms=None, band=None)
+    due = AS_OF + 60 * MINUTE - CLOCK_SKEW_MS
+    assert apply(db, [by_id(direction=UP)], due - 1) == Tally(undecidable=1)
+    assert apply(db, [by_id(direction=UP)], due) == Tally(joined=1)
+
+
 @pytest.mark.parametrize("claim", [by_id(direction=UP), by_id(close=101.0)])
 def test_a_claim_by_id_leaves_another_markets_predictions_alone(db, claim):
     put(db, "p1", close=100.0)
@@ -384,12 +551,14 @@ def test_a_claim_by_id_leaves_another_markets_predictions_alone(db, claim):
     assert outcomes(db) == [UP, None, None, UP]
 
 
-def test_a_price_at_a_moment_at_which_two_markets_were_asked_about_could_be_either_ones(db):
+@pytest.mark.parametrize("told", [{"close": 101.0}, {"direction": UP}])
+def test_a_claim_about_a_moment_at_which_two_markets_were_asked_about_could_be_about_either(db, told):
     put(db, "p1", close=100.0)
     put(db, "p2", close=100.5)
-    assert apply(db, [at(close=101.0)], NOW) == Tally(undecidable=1)
-    assert apply(db, [at(UP)], NOW) == Tally(joined=1)
-    assert outcomes(db) == [UP, UP]
+    assert apply(db, [at(**told)], NOW) == Tally(undecidable=1)
+    assert outcomes(db) == [None, None]
+    assert apply(db, [by_id("p2", **told)], NOW) == Tally(joined=1)
+    assert outcomes(db) == [None, UP]
 
 
 def test_a_claim_by_id_is_about_the_market_at_that_moment(db):
@@ -499,7 +668,7 @@ def told(claims: Sequence[OutcomeClaim]) -> list[Any]:
     [
         (lambda db: apply(db, [at(UP)], NOW), "(symbol=? AND as_of_ms=?)"),
         (lambda db: apply(db, [by_id(direction=UP)], NOW), "(prediction_id=?)"),
-        (lambda db: overdue(db, NOW), "waiting"),
+        (lambda db: overdue(db, NOW), "waiting (as_of_ms>? AND as_of_ms<?)"),
     ],
 )
 def test_no_question_reads_the_whole_journal(db, call, index):
@@ -512,15 +681,52 @@ def test_no_question_reads_the_whole_journal(db, call, index):
     assert step.endswith(index)
 
 
-def test_prices_are_looked_up_before_predictions(db):
+def searches(db: sqlite3.Connection, call: Callable[[], None]) -> list[list[str]]:
+    """How each question that a call asks is answered, without the steps that read rows of other questions."""
     asked: list[str] = []
     db.set_trace_callback(asked.append)
-    label_late(db, BTC, AS_OF, NOW)
+    call()
     db.set_trace_callback(None)
-    plan = [step[3] for step in db.execute("EXPLAIN QUERY PLAN " + asked[0])]
-    assert [step for step in plan if step.startswith("SEARCH")] == [
-        "SEARCH later USING PRIMARY KEY (symbol=? AND at_ms=?)",
-        "SEARCH own USING PRIMARY KEY (symbol=? AND at_ms=? AND feed=?)",
-        "SEARCH p USING INDEX waiting (symbol=? AND as_of_ms=?)",
+    questions = [sql for sql in asked if sql.lstrip().startswith(("SELECT", "WITH"))]
+    plans = [[step[3] for step in db.execute("EXPLAIN QUERY PLAN " + sql)] for sql in questions]
+    return [[step for step in plan if step.startswith(("SEARCH", "SCAN"))] for plan in plans]
+
+
+def test_labelling_steps_through_indexes_prices_before_predictions(db):
+    put(db)
+    for feed in ("w-2", "w-3"):
+        take_closes(db, bars(*[100.0] * 30, last=29, feed=feed), NOW)
+    found = searches(db, lambda: take_closes(db, bars(100.0, last=30, feed="w-2"), NOW))
+    late = searches(db, lambda: label_late(db, "p1", NOW))
+    bar = "closes USING PRIMARY KEY (symbol=? AND at_ms=? AND feed=?)"
+    horizons, known, own, orphans, others = found
+    assert horizons == ["SCAN bundles"]
+    assert known == [f"SEARCH {bar}"]
+    assert own == ["SEARCH predictions USING INDEX own_feed (symbol=? AND feed=? AND as_of_ms>? AND as_of_ms<?)"]
+    assert orphans == [
+        "SEARCH begun USING PRIMARY KEY (symbol=? AND at_ms=? AND feed=?)",
+        "SEARCH later USING PRIMARY KEY (symbol=? AND at_ms=? AND feed=?)",
+        "SEARCH predictions USING INDEX waiting (as_of_ms=? AND symbol=? AND close>? AND close<?)",
     ]
-    assert [step for step in plan if step.startswith("SCAN")] == ["SCAN bundles", "SCAN rule"]
+    assert others == [
+        "SEARCH begun USING PRIMARY KEY (symbol=? AND at_ms=?)",
+        "SEARCH later USING PRIMARY KEY (symbol=? AND at_ms=? AND feed=?)",
+        f"SEARCH {bar}",
+    ]
+    assert late == [
+        [
+            "SEARCH predictions USING INDEX by_prediction (prediction_id=?)",
+            "SEARCH closes USING PRIMARY KEY (symbol=? AND at_ms>?)",
+        ]
+    ]
+
+
+def test_a_feed_that_begins_looks_up_what_waits_by_moment_and_price(db):
+    put(db, as_of_ms=AS_OF - 900 * MINUTE, close=50.0)
+    line = bars(*[100.0] * 1060, last=0, feed="w-2", begins=True)
+    _, first, at_price, *_ = searches(db, lambda: take_closes(db, line, NOW))
+    assert first == ["SEARCH predictions USING INDEX waiting (as_of_ms>? AND as_of_ms<?)"]
+    assert at_price == [
+        "SCAN bar VIRTUAL TABLE INDEX 1:",
+        "SEARCH predictions USING INDEX waiting (as_of_ms=? AND symbol=? AND close>? AND close<?)",
+    ]

@@ -69,7 +69,11 @@ def at(minute: int, **fields: Any) -> Line:
 
 def test_a_prediction_is_a_row_for_each_arm_with_everything_it_said(store: JournalStore, take: Callable[..., int]):
     line = prediction(
-        [arm("ensemble"), arm("v8", answered=False), arm("v6_fixed", answered=False, raw_logits=[1.0, 2.0])]
+        [
+            arm("ensemble", warnings=["clamped", "stale_input"]),
+            arm("v8", answered=False, warnings=["stale_input"]),
+            arm("v6_fixed", answered=False, raw_logits=[1.0, 2.0]),
+        ]
     )
     assert take(bundle(V6), bundle(V8), config(), line) == 4
     cursor = store.connection.execute("SELECT * FROM predictions ORDER BY row_id")
@@ -78,8 +82,8 @@ def test_a_prediction_is_a_row_for_each_arm_with_everything_it_said(store: Journ
     shared = {
         "prediction_id": line.prediction_id, "request_id": "bot-7", "endpoint": "ensemble", "symbol": "BTC-USD",
         "as_of_ms": AS_OF_MS, "received_ms": AS_OF_MS + 300, "time_ms": AS_OF_MS, "mode": "v8", "assigned": "v8",
-        "degraded": None, "left_out": None, "config_id": 1, "latency_ms": 1.25, "warnings": "clamped,stale_input",
-        "close": 100.0, "horizon_ms": 15 * MINUTE_MS, "band": 1e-3, "p_down": 0.301, "p_neutral": 0.228, "p_up": 0.471,
+        "degraded": None, "left_out": None, "config_id": 1, "latency_ms": 1.25, "close": 100.0, "feed": "w-1",
+        "horizon_ms": 15 * MINUTE_MS, "band": 1e-3, "p_down": 0.301, "p_neutral": 0.228, "p_up": 0.471,
         "outcome": None, "outcome_close": None, "outcome_source": None, "outcome_at_ms": None,
     }  # fmt: skip
     members = [{"sha256": V6, "weight": 0.4}, {"sha256": V8, "weight": 0.6}]
@@ -90,15 +94,16 @@ def test_a_prediction_is_a_row_for_each_arm_with_everything_it_said(store: Journ
         "arm": "ensemble",
         "answered": 1,
         "temperature": 1.1,
+        "warnings": "clamped,stale_input",
         "bundle_id": None,
         **none,
         **shared,
     }
     logits = {"logit_down": 3.92, "logit_neutral": -9.24, "logit_up": 8.33}
     model = {"answered": 0, "pool": None, "temperature": 8.0}
-    assert v8 == {"row_id": 2, "arm": "v8", "bundle_id": 2, **model, **logits, **shared}
+    assert v8 == {"row_id": 2, "arm": "v8", "bundle_id": 2, "warnings": "stale_input", **model, **logits, **shared}
     two_classes = {"logit_down": 1.0, "logit_neutral": None, "logit_up": 2.0}
-    assert v6 == {"row_id": 3, "arm": "v6_fixed", "bundle_id": 1, **model, **two_classes, **shared}
+    assert v6 == {"row_id": 3, "arm": "v6_fixed", "bundle_id": 1, "warnings": "", **model, **two_classes, **shared}
 
 
 def test_without_as_of_the_time_is_that_of_receipt(store: JournalStore, take: Callable[..., int]):
@@ -110,12 +115,12 @@ def test_without_as_of_the_time_is_that_of_receipt(store: JournalStore, take: Ca
     ("line", "reason"),
     [
         (prediction(), None),
-        (prediction(override=True, degraded="v8 is out"), "override"),
-        (prediction([arm(out=True)], degraded="v8 is out"), "degraded"),
-        (prediction([arm(out=True)]), "out"),
+        (prediction([arm("v6_fixed")], degraded="v8 is out"), None),
+        (prediction(override=True), "override"),
+        (prediction([arm(out=True)], override=True, degraded="v8 is out"), "out"),
     ],
 )
-def test_what_says_nothing_about_the_toggles_is_left_out(
+def test_what_a_caller_chose_or_an_arm_that_is_out_said_is_left_out(
     store: JournalStore, take: Callable[..., int], line: Line, reason: str | None
 ):
     take(line)
@@ -129,8 +134,37 @@ def test_a_repeat_is_kept_counted_and_left_out(store: JournalStore, take: Callab
     assert read_counts(store.connection)["repeats"] == 2
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "left_out"),
+    [
+        ({"close": None, "feed": None}, {}, ["repeat", None]),
+        ({"close": None, "feed": None}, {"close": None, "feed": None}, [None, "repeat"]),
+        ({}, {"feed": "w-2"}, [None, "repeat"]),
+    ],
+)
+def test_a_repeat_with_a_close_takes_the_place_of_one_that_could_have_no_outcome(
+    store: JournalStore,
+    take: Callable[..., int],
+    first: dict[str, Any],
+    second: dict[str, Any],
+    left_out: list[str | None],
+):
+    take(at(0, **first), at(0, **second))
+    assert [reason for (reason,) in all_of(store, "left_out")] == left_out
+    assert read_counts(store.connection)["repeats"] == 1
+    take(at(0))
+    assert [reason for (reason,) in all_of(store, "left_out")].count(None) == 1
+
+
+def test_no_repeat_takes_the_place_of_one_whose_caller_told_its_outcome(store: JournalStore, take: Callable[..., int]):
+    take(at(0, close=None, feed=None))
+    store.connection.execute("UPDATE predictions SET outcome = 2, outcome_source = 'caller'")
+    take(at(0))
+    assert all_of(store, "left_out") == [(None,), ("repeat",)]
+
+
 def test_a_repeat_is_looked_for_in_an_index(store: JournalStore):
-    plan = store.connection.execute(f"EXPLAIN QUERY PLAN {rows._IS_REPEAT}", ("BTC-USD", "v8", AS_OF_MS)).fetchall()
+    plan = store.connection.execute(f"EXPLAIN QUERY PLAN {rows._COUNTED}", ("BTC-USD", "v8", AS_OF_MS)).fetchall()
     assert [step[3] for step in plan] == ["SEARCH predictions USING INDEX counted (symbol=? AND arm=? AND time_ms=?)"]
 
 

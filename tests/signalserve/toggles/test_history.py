@@ -10,8 +10,9 @@ from signalserve.journal import database_of, spool_of
 from signalserve.journal.lines import ConfigLine
 from signalserve.journal.spool import SpoolWriter
 from signalserve.journal.store import JournalStore
+from signalserve.toggles import history as module
 from signalserve.toggles.change import Rewritten, change, sha256_of_text
-from signalserve.toggles.history import Author, History, Toggle, read_history, record
+from signalserve.toggles.history import Author, History, Known, Toggle, read_history, record
 
 
 @pytest.fixture
@@ -89,7 +90,8 @@ def test_a_change_by_hand_is_not_lost(files):
     known = sha256_of_text(read_history(files.journal).toggles[0].after)[:12]
     with pytest.raises(
         ConfigError,
-        match=rf"changed by hand after the last toggle .*; name a text with --to: {known} \(after mode v8\)",
+        match=rf"changed by hand after the last toggle .*; name a text with --to: {known} \(mode v8; after mode v8 by "
+        r"somebody at 20\S+Z\), \w{12} \(mode v6_fixed; before mode v8 by",
     ):
         roll_back(files)
 
@@ -111,6 +113,8 @@ def test_the_workers_configurations_can_be_named_too(files):
     drain(files)
     history = read_history(files.journal)
     assert history.named("ababab") == "a text"
+    assert "abababababab (not a right file; in force from 1970-01-01T00:00:00Z on)" in history.offer()
+    assert "abababababab" not in history.offer("ab" * 32)
     assert {line.content["endpoint"]: line.content["error"] for line in history.in_force} == {
         "ensemble": None,
         "v8": "f:3: wrong",
@@ -120,13 +124,14 @@ def test_the_workers_configurations_can_be_named_too(files):
 @pytest.mark.parametrize(("prefix", "count"), [("aaaaaa", 2), ("aaaaaab", 1), ("cccccc", 0), ("b", 1)])
 def test_a_name_must_be_one_texts_and_long_enough(prefix, count):
     toggle = Toggle("id", 0, "x", None, "mode v8", "before", "after", "aaaaaab", "aaaaaac", None)
-    history = History([toggle], {"b00000": "config"})
+    history = History([toggle], {"b00000": Known("config", "in force once")})
     if count == 1 and len(prefix) > 5:
         assert history.named(prefix) == "before"
     else:
         with pytest.raises(
             ConfigError,
-            match=f"got '{prefix}', which {count} have; name a text with --to: aaaaaac .after mode v8., aaaaaab ",
+            match=f"got '{prefix}', which {count} have; name a text with --to: aaaaaac "
+            r"\(not a right file; after mode v8 by x at 1970-01-01T00:00:00Z\), aaaaaab ",
         ):
             history.named(prefix)
 
@@ -144,6 +149,35 @@ def test_a_broken_database_leaves_what_waits_in_the_spool(files):
     history = read_history(files.journal)
     assert len(history.toggles) == 1
     assert "cannot be read as a journal" in str(history.unread)
+
+
+def test_toggles_that_cannot_be_read_are_not_passed_over(files, monkeypatch):
+    to_mode(files, "v8")
+    drain(files)
+
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder / "toggle-1.ndjson"))
+
+    monkeypatch.setattr(module, "segments", refuse)
+    assert [toggle.command for toggle in read_history(files.journal).toggles] == ["mode v8"]
+    words = (
+        r"the last toggles cannot be read: .*toggle-1.ndjson: Permission denied; name a text with --to: \w+ \(mode v6"
+    )
+    with pytest.raises(ConfigError, match=words):
+        roll_back(files)
+
+
+def test_of_a_folder_that_may_not_be_read_the_reason_is_known(tmp_path):
+    (tmp_path / "journal").touch()
+    found = read_history(tmp_path / "journal")
+    assert "journal: Not a directory" in str(found.unread)
+    assert found.behind == found.unread
+
+
+def test_in_the_folder_of_a_run_nothing_is_recorded(tmp_path):
+    (tmp_path / "latches").mkdir()
+    assert "the folder of a service that keeps none" in str(record(tmp_path, "toggle", Author("x", None), {}))
+    assert [path.name for path in tmp_path.iterdir()] == ["latches"]
 
 
 def test_a_torn_line_hides_no_other(files):

@@ -36,8 +36,9 @@ def test_without_a_journal_there_is_the_file(files):
     assert (found.error, found.sha256) == (None, sha256_of_text(TEXT.format("v6_fixed")))
     [symbol] = found.symbols
     assert (symbol.symbol, symbol.mode, symbol.exposure["v6_fixed"]) == (EVERY_OTHER, "v6_fixed", 1.0)
-    assert (found.in_force, found.out, found.changes) == ([], [], [])
+    assert (found.in_force, found.out, found.changes) == ([], None, [])
     assert "no journal here yet" in str(found.unread)
+    assert "expected a folder with" in str(found.out_unknown)
 
 
 def test_of_a_wrong_file_the_reason_is_shown_and_what_is_in_force(files):
@@ -59,9 +60,24 @@ def test_of_a_wrong_file_nothing_is_made_up(files, endpoint):
     assert (standing(files).symbols, standing(files).score_all_arms) == ([], None)
 
 
-def test_a_missing_file_is_a_wrong_one(files):
+def test_a_file_that_is_not_here_may_be_a_right_one(files):
+    assert standing(files).here
     files.settings.unlink()
-    assert "No such file" in str(standing(files).error)
+    found = standing(files)
+    assert (found.here, found.sha256) == (False, None)
+    assert "No such file" in str(found.error)
+    worker_says(files, "ensemble", None)
+    assert [symbol.mode for symbol in standing(files).symbols] == ["v8"]
+
+
+def test_a_text_in_force_that_this_version_does_not_know_is_not_shown(files):
+    files.settings.write_text("half a fi")
+    writer = SpoolWriter(spool_of(files.journal), "worker")
+    writer.append([ConfigLine("ab" * 32, "defaults: {mode: v9}", 1, "ensemble", 7, None)])
+    writer.close()
+    with closing(JournalStore(files.journal)) as store:
+        store.drain()
+    assert standing(files).symbols == []
 
 
 def test_the_last_changes_stand_first(files):

@@ -8,8 +8,7 @@ from journals import ARM, START_MS, SYMBOL, add_prediction, add_series, new_jour
 from prometheus_client import CollectorRegistry, generate_latest
 
 from signalserve.journal.counts import bump
-from signalserve.journal.reading import base_rates, matured
-from signalserve.watcher.quality import WINDOW, quality_of
+from signalserve.watcher.quality import WINDOW, live_quality
 from signalserve.watcher.quality_metrics import LiveQuality
 
 SYMBOLS, ARMS = ("BTC-USD", "ETH-USD", "SOL-USD"), ("v6_fixed", "v8", "ensemble")
@@ -49,7 +48,7 @@ def test_every_series_is_there_from_the_start_and_they_are_not_too_many(live, jo
     joined(journal)
     live.refresh(journal)
     assert series_of(live) == before
-    assert len(before) == 9 * 56  # three symbols, three arms
+    assert len(before) == 9 * 57  # three symbols, three arms
 
 
 def test_too_few_outcomes_are_counted_and_all_else_is_no_number(live, journal):
@@ -68,7 +67,7 @@ def test_figures_are_those_of_the_last_outcomes(live, journal):
     add_series(journal, WINDOW + 60)
     joined(journal)
     live.refresh(journal)
-    found = quality_of(matured(journal, SYMBOL, ARM, WINDOW), base_rates(journal, SYMBOL, ARM))
+    found = live_quality(journal, SYMBOL, ARM)
     assert value(live, "outcomes") == WINDOW
     assert value(live, "effective_outcomes") == found.scores.effective_n
     assert value(live, "accuracy") == found.scores.accuracy.value
@@ -79,6 +78,15 @@ def test_figures_are_those_of_the_last_outcomes(live, journal):
     assert value(live, "reliability_count", le="0.5") == of_half.count > 0
     assert value(live, "reliability_confidence", le="0.5") == of_half.confidence
     assert value(live, "reliability_right", le="0.5") == of_half.right
+
+
+def test_what_a_model_of_two_classes_is_not_judged_on_is_told(live, journal):
+    add_series(journal, 300, p=(0.4, 0.0, 0.6), logits=(-0.2, None, 0.2))
+    joined(journal)
+    live.refresh(journal)
+    assert value(live, "neutral_left_out") == 300 - value(live, "outcomes") > 0
+    assert value(live, "nll") < 1
+    assert value(live, "neutral_left_out", symbol="SOL-USD") == 0
 
 
 def test_it_is_computed_anew_only_when_outcomes_were_joined(live, journal):
