@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from signalserve.candles import iso
 from signalserve.invariants import RULES, TAKES_OUT, broken
@@ -18,7 +19,17 @@ from signalserve.models import Models
 from signalserve.recent import Recent
 from signalserve.settings import Generation
 
+LOOK_S: Final = 0.1
+"""Between two looks at the folder where no worker has told of anything: a system call is 1 % of an answer."""
+
 Record = Callable[[EventLine], None]
+
+
+class Standing(NamedTuple):
+    """A model after one more prediction. broken: the rules that it breaks.  out: why it must not answer, else None."""
+
+    broken: frozenset[str]
+    out: str | None
 
 
 class Guardrails:
@@ -47,6 +58,7 @@ class Guardrails:
         self._known: Mapping[str, Latch] = {}  # as last seen: what is out stays so while the folder can't be read
         self._unshared: dict[str, Latch] = {}  # what the folder did not take yet
         self._fault: str | None = None
+        self._news, self._look_at = -1, 0.0
 
     def out(self, symbol: str) -> Mapping[Generation, str]:
         """The symbol's models that must not answer, each with the reason in words."""
@@ -54,11 +66,7 @@ class Guardrails:
         if not latches:
             return {}
         found = {generation: latches.get(self._name(symbol, generation)) for generation in self._models[symbol]}
-        return {
-            generation: f"{generation} is out since {iso(latch.at_ms)}: {', '.join(latch.rules)}"
-            for generation, latch in found.items()
-            if latch is not None
-        }
+        return {generation: _words(latch) for generation, latch in found.items() if latch is not None}
 
     def observe(
         self,
@@ -68,27 +76,32 @@ class Guardrails:
         request_id: str | None,
         *,
         input_off: bool = False,
-    ) -> frozenset[str]:
-        """Take in what one prediction showed; returns the rules now broken, of which most take the model out.
+    ) -> Standing:
+        """Take in what one prediction showed, and take the model out where that breaks a rule which does.
 
         input_off: the window is what is wrong: it neither speaks against the model nor for it.
         """
         off_scale = broken(self._recent.observe(_of_input(symbol, generation), signs & {"off_scale"}))
         latch = self._all().get(self._name(symbol, generation))
-        if latch is not None:  # once cleared, it is judged by what it does then
-            return off_scale | (frozenset(latch.rules) & RULES.keys())
-        ring = _of_model(symbol, generation)
-        fatal = broken(self._recent.seen(ring) if input_off else self._recent.observe(ring, signs & TAKES_OUT))
-        if fatal:
-            self._take_out(symbol, generation, fatal, request_id)
-        return off_scale | fatal
+        if latch is None:  # once cleared, a model is judged by what it does then
+            ring = _of_model(symbol, generation)
+            fatal = broken(self._recent.seen(ring) if input_off else self._recent.observe(ring, signs & TAKES_OUT))
+            if not fatal:
+                return Standing(off_scale, None)
+            latch = self._take_out(symbol, generation, fatal, request_id)
+        return Standing(off_scale | (frozenset(latch.rules) & RULES.keys()), _words(latch))
 
     def _name(self, symbol: str, generation: Generation) -> str:
         return latch_name(self._endpoint, symbol, generation, self._models[symbol][generation].bundle.sha256)
 
     def _all(self) -> Mapping[str, Latch]:
-        """Every latch that counts; where the folder fails, what was last seen there and what it did not take."""
-        if self._latches is not None:
+        """Every latch that counts; where the folder fails, what was last seen there and what it did not take.
+
+        A model that another worker takes out is seen at once, one that an operator clears within LOOK_S.
+        """
+        news, now = self._recent.news(), time.monotonic()
+        if self._latches is not None and (news != self._news or now >= self._look_at):
+            self._news, self._look_at = news, now + LOOK_S
             try:
                 for latch in list(self._unshared.values()):
                     self._share(latch)
@@ -98,7 +111,7 @@ class Guardrails:
                 self._fails(error)
         return {**self._known, **self._unshared} if self._unshared else self._known
 
-    def _take_out(self, symbol: str, generation: Generation, rules: frozenset[str], request_id: str | None) -> None:
+    def _take_out(self, symbol: str, generation: Generation, rules: frozenset[str], request_id: str | None) -> Latch:
         latch = Latch(
             self._endpoint,
             symbol,
@@ -117,6 +130,7 @@ class Guardrails:
                 self._fails(error)
         else:
             self._recent.forget(_of_model(symbol, generation))
+        return latch
 
     def _share(self, latch: Latch) -> None:
         """Tell all workers. Raises OSError where the folder does not take it: then each finds out by itself, from what
@@ -124,6 +138,8 @@ class Guardrails:
         assert self._latches is not None
         first = self._latches.trip(latch)
         self._unshared.pop(latch.file_name, None)
+        self._known = {**self._known, latch.file_name: latch}
+        self._recent.tell()
         if first:
             self._recent.forget(_of_model(latch.symbol, latch.generation))
             self._record(new_event("guardrail_out", "guardrail", ", ".join(latch.rules), asdict(latch)))
@@ -137,6 +153,10 @@ class Guardrails:
         if self._fault is not None:
             self._fault = None
             event(logging.WARNING, "latches_shared_again", endpoint=self._endpoint)
+
+
+def _words(latch: Latch) -> str:
+    return f"{latch.generation} is out since {iso(latch.at_ms)}: {', '.join(latch.rules)}"
 
 
 def _of_model(symbol: str, generation: str) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from signalserve.engine import not_finite
 from signalserve.errors import FeaturesOffScale, NoHealthyArm, RequestError
-from signalserve.guardrails import Guardrails
+from signalserve.guardrails import Guardrails, Standing
 from signalserve.invariants import signs_of
 from signalserve.item import Call, Item
 from signalserve.log import event
@@ -165,31 +165,30 @@ class Scorer:
             item.warnings_of[generation].append("failed_gates")
         if not call.is_probe:
             self._metrics.logits(item.window.symbol, generation, logits)
-            rules = self._observe(item, generation, signs)
-            item.warnings_of[generation].extend(f"invariant_{rule}" for rule in rules)
-            reason = self._guardrails.out(item.window.symbol).get(generation)
-            if reason is not None:  # by this very answer, or by one before it in the batch
-                item.unusable[generation] = reason
+            standing = self._observe(item, generation, signs)
+            item.warnings_of[generation].extend(f"invariant_{rule}" for rule in standing.broken)
+            if standing.out is not None:  # by this very answer, or by one before it in the batch
+                item.unusable[generation] = standing.out
 
-    def _observe(self, item: Item, generation: Generation, signs: frozenset[str]) -> frozenset[str]:
-        """Take the prediction into the last five of its model; the rules now broken."""
+    def _observe(self, item: Item, generation: Generation, signs: frozenset[str]) -> Standing:
+        """Take the prediction into the last five of its model."""
         symbol = item.window.symbol
-        broken = self._guardrails.observe(symbol, generation, signs, item.window.request_id, input_off=item.input_off)
+        standing = self._guardrails.observe(symbol, generation, signs, item.window.request_id, input_off=item.input_off)
         before = self._broken.get((symbol, generation), frozenset())
-        if broken != before:
-            self._broken[symbol, generation] = broken
-            self._metrics.invariants(symbol, generation, broken)
-            level = logging.ERROR if broken else logging.WARNING
+        if standing.broken != before:
+            self._broken[symbol, generation] = standing.broken
+            self._metrics.invariants(symbol, generation, standing.broken)
+            level = logging.ERROR if standing.broken else logging.WARNING
             event(
                 level,
                 "invariants_changed",
                 endpoint=self._endpoint,
                 symbol=symbol,
                 generation=generation,
-                broken=sorted(broken),
+                broken=sorted(standing.broken),
                 request_id=item.window.request_id,
             )
-        return broken
+        return standing
 
 
 def _no_healthy_arm(symbol: str, reasons: Sequence[str]) -> RequestError:

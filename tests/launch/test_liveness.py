@@ -57,6 +57,21 @@ def test_who_hangs_does_not_answer(hung: str):
         assert not heard(answers, 0.2)
 
 
+def test_who_hangs_is_not_waited_for(hung: str, monkeypatch: pytest.MonkeyPatch):
+    waits = []
+    receive = socket.socket.recv
+
+    def recv(self: socket.socket, size: int) -> bytes:
+        waits.append(self.getblocking())
+        return receive(self, size)
+
+    monkeypatch.setattr(socket.socket, "recv", recv)
+    with asking(hung) as answers:
+        for _ in range(3):
+            answers()
+    assert waits == [False, False]  # the first call only asks
+
+
 def test_one_question_stands_until_it_is_answered_however_late():
     asked: list[str] = []
     released = threading.Event()

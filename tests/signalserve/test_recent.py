@@ -61,7 +61,7 @@ import sys, pathlib
 from signalserve.recent import _RECORD, Recent, _RECORD
 recent = Recent(["BTC-USD v8"], pathlib.Path(sys.argv[1]))
 for _ in range(20_000):
-    recent.observe("BTC-USD v8", frozenset())
+    recent.observe("BTC-USD v8", frozenset({"clamped"}))
 """
 
 
@@ -69,10 +69,17 @@ def test_no_worker_loses_anothers_observation(tmp_path: Path):
     path = tmp_path / "recent.bin"
     workers = [subprocess.Popen([sys.executable, "-c", COUNT, str(path)]) for _ in range(3)]
     assert [worker.wait() for worker in workers] == [0, 0, 0]
-    assert _RECORD.unpack(path.read_bytes())[0] == 60_000
+    assert _RECORD.unpack_from(path.read_bytes())[0] == 60_000
 
 
 def test_looking_changes_nothing():
     recent = Recent([V8])
     recent.observe(V8, CLAMPED)
     assert recent.seen(V8) == recent.seen(V8) == [CLAMPED]
+
+
+def test_what_one_worker_tells_all_notice(tmp_path: Path):
+    one, other = (Recent([V8], tmp_path / "recent.bin") for _ in range(2))
+    before = other.news()
+    one.tell()
+    assert other.news() != before

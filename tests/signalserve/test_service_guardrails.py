@@ -1,6 +1,7 @@
 """A model that breaks a hard invariant, out of the answer: by a service's own requests and replies."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from stores import BTC, raw_window, request_body, scaler_of, write_model, write_
 from workers import SECRET, Worker, broken_v8, lines_of
 
 from signalserve.environment import PROBE_HEADER
+from signalserve.guardrails import LOOK_S
 from signalserve.journal import LATCHES
 from signalserve.journal.lines import EventLine
 from signalserve.latches import clear, read_latches
@@ -36,6 +38,7 @@ def test_a_model_that_is_out_is_out_for_a_worker_that_starts_later_and_until_it_
     [latch] = read_latches(tmp_path / "journal" / LATCHES)
     assert (latch.symbol, latch.generation, latch.rules) == (BTC, "v8", ("clamped",))
     clear(tmp_path / "journal" / LATCHES, latch)
+    time.sleep(LOOK_S)
     assert not after.ask()["degraded"]  # and so it is judged anew
     assert not before.ask()["degraded"]
     assert before.ask()["degraded"]
@@ -208,6 +211,7 @@ def test_a_model_that_is_well_again_when_it_is_cleared_stays_in(tmp_path: Path, 
     [latch] = read_latches(tmp_path / "journal" / LATCHES)
     monkeypatch.setattr(engine, "predict_rows", real)
     clear(tmp_path / "journal" / LATCHES, latch)
+    time.sleep(LOOK_S)
     assert not any(worker.ask(request_body(seed=seed, variant="v8"))["degraded"] for seed in range(6))
 
 
@@ -225,6 +229,7 @@ def test_where_the_folder_fails_no_worker_answers_with_the_broken_model(tmp_path
     degraded = [workers[i % 2].ask(request_body(seed=i))["degraded"] for i in range(8)]
     assert degraded == [False, False, True, True, True, True, True, True]
     in_the_way.unlink()
+    time.sleep(LOOK_S)
     workers[0].ask()
     [latch] = read_latches(in_the_way)  # told as soon as that works, and so can be cleared
     assert latch.generation == "v8"
@@ -237,6 +242,7 @@ def test_a_folder_that_is_gone_for_a_moment_lets_nobody_back_in(tmp_path: Path):
         worker.ask(request_body(seed=seed))
     folder = tmp_path / "journal" / LATCHES
     folder.rename(folder.with_name("away"))
+    time.sleep(LOOK_S)
     assert worker.ask()["degraded"]
     folder.with_name("away").rename(folder)
     assert worker.ask()["degraded"]
