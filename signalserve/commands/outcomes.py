@@ -7,14 +7,19 @@ again changes nothing. Exit code 1 where an outcome contradicts one that is know
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from signalserve.client import OutcomeTally
+    from signalserve.client import OutcomeTally, SignalClient
     from signalserve.client.requests import Call
+
+BUSY_S: Final = 5.0
+"""For as long a worker does not ask the watcher again once it gave no answer."""
+BUSY_AT_MOST: Final = 3
 
 _WORDS: Final = {
     "joined": "found predictions that had no outcome",
@@ -72,4 +77,16 @@ def _tell(url: str, calls: "Iterable[Call[OutcomeTally]]") -> "OutcomeTally":
     except InvalidInput as error:
         raise ConfigError(f"--url: {error}") from None
     with client:
-        return sum((client.send(call) for call in calls), NOTHING_TOLD)
+        return sum((_send(client, call) for call in calls), NOTHING_TOLD)
+
+
+def _send(client: "SignalClient", call: "Call[OutcomeTally]") -> "OutcomeTally":
+    """One piece, again and again while the watcher is busy: it takes in what was predicted before it joins anything."""
+    from signalserve.client import NotReady
+
+    for _ in range(BUSY_AT_MOST):
+        try:
+            return client.send(call)
+        except NotReady:
+            time.sleep(BUSY_S)
+    return client.send(call)

@@ -107,6 +107,18 @@ def test_a_service_without_a_journal_says_so(run, monkeypatch):
         run(rows(1), "--url", server.url)
 
 
+def test_a_busy_watcher_is_asked_again(run, monkeypatch, capsys):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    busy = [(503, refusal("not_ready", 503).content)] * 5  # the client itself asks four times
+
+    def sometimes(path, body):
+        return busy.pop() if busy else answer(joined=1)(path, body)
+
+    with serving(sometimes) as server:
+        assert run(rows(1), "--url", server.url) == 0
+    assert busy == [] and "1 found predictions" in capsys.readouterr().out
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys, signalserve.commands.outcomes; "
