@@ -15,10 +15,9 @@ from signalserve.settings import GENERATIONS
 MINUTE_MS: Final = 60_000
 ARMS: Final = 3
 WEIGHTS: Final = (0.4, 0.6)
+WARNINGS: Final = ("failed_gates",)
 CONFIG: Final = "0" * 64
 FEED: Final = "history"
-CLOSES: Final = 17
-"""Of one line: a new one, and those by which it hangs together with what the same worker told before."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,7 +47,7 @@ class History:
         return [_bundle_line(bundle) for bundle in self._bundles.values()]
 
     def of(self, symbol: str, minute: int) -> tuple[PredictionLine, ClosesLine]:
-        """A prediction and the closing prices that it came with."""
+        """A prediction, and the closing price that is new with it."""
         as_of_ms, close = self._first_ms + minute * MINUTE_MS, self._closes[symbol][minute]
         line = PredictionLine(
             prediction_id=str(uuid_utils.uuid7()),
@@ -58,17 +57,16 @@ class History:
             as_of_ms=as_of_ms,
             received_ms=as_of_ms + 800,
             close=close,
+            feed=FEED,
             config=CONFIG,
             mode="ensemble",
             assigned="ensemble",
             override=False,
             degraded=None,
             latency_ms=2.5,
-            warnings=["failed_gates"],
             arms=self._arms(symbol),
         )
-        closes = self._closes[symbol][max(0, minute + 1 - CLOSES) : minute + 1]
-        return line, ClosesLine(symbol, FEED, MINUTE_MS, as_of_ms, closes)
+        return line, ClosesLine(symbol, FEED, minute == 0, MINUTE_MS, as_of_ms, [close])
 
     def _arms(self, symbol: str) -> list[ArmLine]:
         bundles = [self._bundles[generation, symbol] for generation in GENERATIONS]
@@ -87,11 +85,13 @@ class History:
                 [hashes[i]],
                 [1.0],
                 None,
+                WARNINGS,
             )
             for i, arm in enumerate(GENERATIONS)
         ]
         mean = np.array(WEIGHTS) @ probabilities
-        return [*singles, ArmLine("ensemble", True, False, mean.tolist(), None, 1.0, hashes, WEIGHTS, "linear")]
+        pool = ArmLine("ensemble", True, False, mean.tolist(), None, 1.0, hashes, WEIGHTS, "linear", WARNINGS)
+        return [*singles, pool]
 
 
 def _softmax(logits: Floats) -> Floats:

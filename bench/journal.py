@@ -194,11 +194,11 @@ def ask(store: JournalStore, journal: Path, history: History, later: Iterator[in
 
     watcher: dict[str, Callable[[], object]] = {
         "take_closes: one new bar": undone(lambda: outcomes.take_closes(connection, bar, now_ms)),
-        "label_late: one moment": undone(lambda: outcomes.label_late(connection, symbol, newest["as_of_ms"], now_ms)),
+        "label_late: one prediction": undone(lambda: outcomes.label_late(connection, newest["prediction_id"], now_ms)),
         "apply: one outcome told": undone(lambda: outcomes.apply(connection, [claim], now_ms)),
         "LiveQuality: all arms": lambda: LiveQuality().refresh(connection),
         "overdue": lambda: outcomes.overdue(connection, now_ms),
-        "look: what waits, counts": lambda: (store.behind(), read_counts(connection)),
+        "look: what waits, counts": lambda: (store.waiting_bytes(), read_counts(connection)),
         "retire: nothing to do": store.retire,
     }
     with closing(reading.open_journal(journal)) as read_only:

@@ -5,7 +5,8 @@ from typing import Final
 
 COUNTS: Final = {
     "repeats": "predictions of a (symbol, as_of, arm) that was there already, of which statistics count one",
-    "torn_lines": "spool lines that could not be read, such as the last one of a full disk",
+    "torn_lines": "spool lines that could not be taken in and were set aside in spool/refused.txt: torn by a full "
+    "disk, of another version, or of values that do not fit",
     "closes_contradicting": "closing prices that differ from the one first told for the same bar of the same feed",
     "outcomes_joined": "predictions whose outcome was found",
     "outcomes_known": "outcomes told once more",

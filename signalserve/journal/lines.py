@@ -1,17 +1,20 @@
 """What a process writes into its spool file: one JSON object a line, told apart by `kind`.
 
 Written by workers (predictions, closes, bundles, configurations, guardrail events) and by `signalserve toggle`
-(events); read by the watcher alone. A line is read strictly: what is not one of these is counted and left out, never
-guessed at.
+(events); read by the watcher alone. A line is read strictly: what is not one of these, or of another version `v`, is
+counted and set aside, never guessed at.
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import orjson
 import uuid_utils
+
+VERSION: Final = 1
+"""Of the lines' fields and what they mean: a worker and a watcher of two versions must not misunderstand each other."""
 
 
 @dataclass(frozen=True)
@@ -151,14 +154,16 @@ def new_event(event: str, who: str, why: str | None, content: dict[str, Any]) ->
 def encode_line(line: Line) -> bytes:
     """The line with its newline; the only newline in it."""
     # orjson writes a dataclass's fields at C speed, but not its class variables
-    return b'{"kind":"' + line.kind.encode() + b'",' + orjson.dumps(line)[1:] + b"\n"
+    return b'{"v":%d,"kind":"%s",' % (VERSION, line.kind.encode()) + orjson.dumps(line)[1:] + b"\n"
 
 
 def decode_line(raw: bytes) -> Line:
     """Raises ValueError that says what is wrong with a line which none of ours wrote, or which was torn."""
     content = orjson.loads(raw)  # its JSONDecodeError is a ValueError
-    if not isinstance(content, dict) or content.get("kind") not in _KINDS:
-        raise ValueError(f"expected an object with a kind among {', '.join(_KINDS)}")
+    if not isinstance(content, dict) or content.pop("v", None) != VERSION:
+        raise ValueError(f"expected an object of version {VERSION}, got {raw[:40]!r}: another signalserve wrote it")
+    if content.get("kind") not in _KINDS:
+        raise ValueError(f"expected a kind among {', '.join(_KINDS)}, got {content.get('kind')!r:.40}")
     cls = _KINDS[content.pop("kind")]
     if content.keys() != _FIELDS[cls.kind]:
         raise ValueError(f"expected the fields of a {cls.kind} line, got {sorted(content)}")

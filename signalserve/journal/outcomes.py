@@ -15,10 +15,11 @@ has one, and a claim that says otherwise is refused as a whole.
 
 import math
 import sqlite3
-from collections import Counter
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import orjson
 
@@ -350,7 +351,8 @@ _COUNTED_AS: Final = {
 
 def apply(connection: sqlite3.Connection, claims: Iterable[OutcomeClaim], now_ms: int) -> Tally:
     """Take claims in their order. Taking any of them again changes no prediction."""
-    verdicts = Counter(_take(connection, claim, now_ms) for claim in claims)
+    desk = _Desk(connection, now_ms)
+    verdicts = Counter(desk.take(claim) for claim in claims)
     for verdict, name in _COUNTED_AS.items():
         if verdicts[verdict]:
             bump(connection, name, verdicts[verdict])
@@ -358,10 +360,9 @@ def apply(connection: sqlite3.Connection, claims: Iterable[OutcomeClaim], now_ms
 
 
 @dataclass(frozen=True)
-class _Row:
-    """What a claim must know of a prediction's row."""
+class _Kind:
+    """What a claim must know of a prediction's row; every claim says the same of all rows of one kind."""
 
-    row_id: int
     answered: int
     symbol: str
     as_of_ms: int | None
@@ -369,60 +370,118 @@ class _Row:
     horizon_ms: int | None
     band: float | None
     close: float | None
-    outcome: int | None
+
+
+@dataclass
+class _Rows:
+    """All rows of a kind that a question found. waiting: row_ids of those without an outcome.  known: the outcomes of
+    the others."""
+
+    kind: _Kind
+    waiting: list[int] = field(default_factory=list)
+    known: set[int] = field(default_factory=set)
+
+
+class _Found:
+    """What was found of one prediction, or of one moment, and what those of it that were answered have in common."""
+
+    def __init__(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """rows: of _ROWS."""
+        groups: dict[_Kind, _Rows] = {}
+        for row_id, outcome, *values in rows:
+            kind = _Kind(*values)
+            group = groups.setdefault(kind, _Rows(kind))
+            if outcome is None:
+                group.waiting.append(row_id)
+            else:
+                group.known.add(outcome)
+        self.groups = list(groups.values())
+        answered = [kind for kind in groups if kind.answered] or list(groups)
+        begun_at = [kind.close for kind in answered if kind.close is not None]
+        self.is_one_market = all(_same_market(close, begun_at[0]) for close in begun_at)
+        self.rules = {(kind.horizon_ms, kind.band) for kind in answered}
+        self.horizons = {kind.horizon_ms for kind in answered} - {None}
+        self._at_close: dict[float | None, list[_Rows]] = defaultdict(list)
+        for kind, group in groups.items():
+            self._at_close[kind.close].append(group)
+        self._closes = sorted(close for close in self._at_close if close is not None)
+
+    def of_market(self, close: float | None) -> list[_Rows]:
+        """The rows that began at one market's close."""
+        if close is None:
+            return self._at_close[None]
+        first = bisect_left(self._closes, close * (1 - 2 * SAME_PRICE))
+        last = bisect_right(self._closes, close * (1 + 2 * SAME_PRICE))
+        same = [other for other in self._closes[first:last] if _same_market(other, close)]
+        return [group for other in same for group in self._at_close[other]]
 
 
 _ROWS: Final = """
-    SELECT row_id, answered, symbol, as_of_ms, time_ms, horizon_ms, band, close, outcome FROM predictions WHERE """
+    SELECT row_id, outcome, answered, symbol, as_of_ms, time_ms, horizon_ms, band, close FROM predictions WHERE """
 _OF_PREDICTION: Final = "prediction_id = ?"
 _AT_MOMENT: Final = "symbol = ? AND as_of_ms = ?"
 
 
-def _take(connection: sqlite3.Connection, claim: OutcomeClaim, now_ms: int) -> str:
-    """Take one claim; returns the field of Tally that it counts as."""
-    about = _about(connection, claim)
-    if not about:
-        return "unknown"
-    rows = _concerned(connection, claim, about)
-    longest_ms = max(_horizons(connection), default=0)
-    passed = [row for row in rows if _has_passed(row, longest_ms, now_ms)]
-    told = {row.row_id: outcome for row in passed if (outcome := _outcome(row, claim)) is not None}
-    decided = [row for row in rows if row.row_id in told]
-    if not decided:
-        return "undecidable"
-    if any(row.outcome not in (None, told[row.row_id]) for row in decided):
-        return "contradicting"
-    new = [_Label(row.row_id, told[row.row_id], claim.close) for row in decided if row.outcome is None]
-    _write(connection, new, "caller", now_ms)
-    return "joined" if new else "already_known"
+class _Desk:
+    """Takes claims one after the other, within one transaction, and reads each moment once: a thousand claims may be
+    about one, of which there may be thousands of predictions."""
 
+    def __init__(self, connection: sqlite3.Connection, now_ms: int) -> None:
+        self._connection = connection
+        self._now_ms = now_ms
+        self._longest_ms = max(_horizons(connection), default=0)
+        self._moments: dict[tuple[str | None, int | None], _Found] = {}
 
-def _about(connection: sqlite3.Connection, claim: OutcomeClaim) -> list[_Row]:
-    """The rows that a claim names: one prediction's, or all at one moment."""
-    if claim.prediction_id is not None:
-        return _rows(connection, _OF_PREDICTION, (claim.prediction_id,))
-    return _rows(connection, _AT_MOMENT, (claim.symbol, claim.as_of_ms))
+    def take(self, claim: OutcomeClaim) -> str:
+        """Take one claim; returns the field of Tally that it counts as."""
+        about = self._about(claim)
+        if not about.groups:
+            return "unknown"
+        passed = [group for group in self._concerned(claim, about) if self._has_passed(group.kind)]
+        decided = [(group, told) for group in passed if (told := _outcome(group.kind, claim)) is not None]
+        if not decided:
+            return "undecidable"
+        if any(group.known - {told} for group, told in decided):
+            return "contradicting"
+        new = [_Label(row_id, told, claim.close) for group, told in decided for row_id in group.waiting]
+        _write(self._connection, new, "caller", self._now_ms)
+        for group, told in decided:
+            group.known.add(told)
+            group.waiting.clear()
+        return "joined" if new else "already_known"
 
+    def _about(self, claim: OutcomeClaim) -> _Found:
+        """The rows that a claim names: one prediction's, or all at one moment."""
+        if claim.prediction_id is None:
+            return self._moment(claim.symbol, claim.as_of_ms)
+        return _Found(self._connection.execute(_ROWS + _OF_PREDICTION, (claim.prediction_id,)))
 
-def _concerned(connection: sqlite3.Connection, claim: OutcomeClaim, about: list[_Row]) -> list[_Row]:
-    """The rows that a claim decides: every arm's at that moment whose label means the same as the answered one's.
+    def _moment(self, symbol: str | None, as_of_ms: int | None) -> _Found:
+        found = self._moments.get((symbol, as_of_ms))
+        if found is None:
+            rows = self._connection.execute(_ROWS + _AT_MOMENT, (symbol, as_of_ms))
+            found = self._moments[symbol, as_of_ms] = _Found(rows)
+        return found
 
-    An id names one market's prices; a moment none where its answered predictions began at several markets' prices. A
-    class depends on horizon and band; a price on the horizon alone, and on no single one where several answered.
-    """
-    first, rows = about[0], about
-    if claim.prediction_id is not None and first.as_of_ms is not None:
-        at_moment = _rows(connection, _AT_MOMENT, (first.symbol, first.as_of_ms))
-        rows = [row for row in at_moment if _same_market(row.close, first.close)]
-    answered = [row for row in about if row.answered] or about
-    begun_at = [row.close for row in answered if row.close is not None]
-    if not all(_same_market(close, begun_at[0]) for close in begun_at):
-        return []
-    if claim.direction is not None:
-        rules = {(row.horizon_ms, row.band) for row in answered}
-        return [row for row in rows if (row.horizon_ms, row.band) in rules]
-    horizons = {row.horizon_ms for row in answered} - {None}
-    return [row for row in rows if {row.horizon_ms} == horizons]
+    def _concerned(self, claim: OutcomeClaim, about: _Found) -> list[_Rows]:
+        """The rows that a claim decides: every arm's at that moment whose label means the same as the answered one's.
+
+        An id names one market's prices; a moment none where its answered predictions began at several markets' prices.
+        A class depends on horizon and band; a price on the horizon alone, and on no single one where several answered.
+        """
+        if not about.is_one_market:
+            return []
+        first, groups = about.groups[0].kind, about.groups
+        if claim.prediction_id is not None and first.as_of_ms is not None:
+            groups = self._moment(first.symbol, first.as_of_ms).of_market(first.close)
+        if claim.direction is not None:
+            return [group for group in groups if (group.kind.horizon_ms, group.kind.band) in about.rules]
+        return [group for group in groups if {group.kind.horizon_ms} == about.horizons]
+
+    def _has_passed(self, kind: _Kind) -> bool:
+        """Whether the horizon of a row is over: the longest of all models, where its own is not known."""
+        horizon_ms = self._longest_ms if kind.horizon_ms is None else kind.horizon_ms
+        return kind.time_ms + horizon_ms <= self._now_ms + CLOCK_SKEW_MS
 
 
 def _same_market(close: float | None, other: float | None) -> bool:
@@ -432,24 +491,13 @@ def _same_market(close: float | None, other: float | None) -> bool:
     return math.isclose(close, other, rel_tol=SAME_PRICE)
 
 
-def _rows(connection: sqlite3.Connection, which: str, values: Sequence[object]) -> list[_Row]:
-    """which: a condition on predictions, one of this module's constants."""
-    return [_Row(*row) for row in connection.execute(_ROWS + which, values)]
-
-
-def _has_passed(row: _Row, longest_ms: int, now_ms: int) -> bool:
-    """Whether the horizon of a row is over. longest_ms: that of all models, where the row's own is not known."""
-    horizon_ms = longest_ms if row.horizon_ms is None else row.horizon_ms
-    return row.time_ms + horizon_ms <= now_ms + CLOCK_SKEW_MS
-
-
-def _outcome(row: _Row, claim: OutcomeClaim) -> int | None:
+def _outcome(kind: _Kind, claim: OutcomeClaim) -> int | None:
     """The class that a claim gives a row, None where a price can't tell it."""
     if claim.direction is not None:
         return claim.direction
-    if claim.close is None or row.close is None or row.band is None:
+    if claim.close is None or kind.close is None or kind.band is None:
         return None
-    return class_of(row.close, claim.close, row.band)
+    return class_of(kind.close, claim.close, kind.band)
 
 
 # ---- both

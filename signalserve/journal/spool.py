@@ -5,8 +5,11 @@
 A process holds an exclusive lock on the segment it writes for as long as it lives, so the kernel itself tells a reader
 which segments are finished: those whose lock is free, because their owner rotated, closed or died. No process ids,
 which recur.
+
+    spool/refused.txt     lines that could not be taken in, as they were, for people
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -22,6 +25,8 @@ from signalserve.journal.lines import Line, encode_line
 
 SUFFIX: Final = ".ndjson"
 ROTATE_BYTES: Final = 4 * 2**20
+REFUSED: Final = "refused.txt"
+REFUSED_MOST_BYTES: Final = 64 * 2**20
 RETRY_S: Final = 1.0
 """After a failure the disk is left alone for this long, so that a dead one costs a prediction nothing."""
 
@@ -83,7 +88,7 @@ class SpoolWriter:
         if self._descriptor is None and 0 <= self._now() - self._failed_at < RETRY_S:
             return False
         try:
-            if self._descriptor is None or self._size >= self._rotate_bytes or _is_deleted(self._descriptor):
+            if self._descriptor is None or self._size >= self._rotate_bytes or self._is_gone(self._descriptor):
                 self._finish()
                 data = b"".join(map(encode_line, self._header())) + data
                 self._descriptor = self._begin()
@@ -104,6 +109,7 @@ class SpoolWriter:
         hidden = self._path.with_name(f".{self._path.name}")
         descriptor = os.open(hidden, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
         try:
+            os.fchmod(descriptor, 0o644)  # an operator's umask must not keep the watcher's user from reading it
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             hidden.rename(self._path)
         except OSError:
@@ -123,49 +129,63 @@ class SpoolWriter:
             raise
         self._size += written
 
+    def _is_gone(self, descriptor: int) -> bool:
+        """Whether somebody has deleted or moved away the file, or its folder: nobody would read what is written."""
+        try:
+            return not os.path.samestat(os.fstat(descriptor), self._path.stat())
+        except FileNotFoundError:
+            return True
+
     def _finish(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
-def _is_deleted(descriptor: int) -> bool:
-    """Whether somebody has removed the file, or its folder: writes would succeed, into nothing."""
-    return os.fstat(descriptor).st_nlink == 0
-
-
 @dataclass(frozen=True)
 class Segment:
-    """A spool file as a reader found it. finished: nothing will be added to it.  written_at: seconds since the epoch
-    of its last write."""
+    """A spool file as a reader found it. finished: nothing will be added to it."""
 
     path: Path
     finished: bool
     size: int
-    written_at: float
 
     @property
     def name(self) -> str:
         return self.path.name
 
 
+def sizes(folder: Path) -> dict[str, int]:
+    """The bytes of every spool file in a folder by its name, those of one process in the order they were written; empty
+    where it is missing. None is opened, so that it costs little and needs no right to read them. Raises OSError where
+    the folder can't be listed."""
+    found = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
+                with contextlib.suppress(FileNotFoundError):  # stored and deleted meanwhile
+                    found[entry.name] = entry.stat().st_size
+    return dict(sorted(found.items()))
+
+
 def segments(folder: Path) -> list[Segment]:
-    """Every spool file in a folder, those of one process in the order they were written; empty where it is missing."""
-    found = (_look_at(path) for path in sorted(folder.glob(f"[!.]*{SUFFIX}")))
+    """Every spool file in a folder, in the order of `sizes`."""
+    found = (look_at(folder / name) for name in sizes(folder))
     return [segment for segment in found if segment is not None]
 
 
-def _look_at(path: Path) -> Segment | None:
+def look_at(path: Path) -> Segment | None:
+    """A spool file as it is now, None where there is none any more. Raises OSError where it can't be opened."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:  # stored and deleted meanwhile
         return None
     try:
         finished = _is_unlocked(descriptor)
-        stat = os.fstat(descriptor)  # after the lock: a finished segment's size is its last
+        size = os.fstat(descriptor).st_size  # after the lock: a finished segment's size is its last
     finally:
         os.close(descriptor)
-    return Segment(path, finished, stat.st_size, stat.st_mtime)
+    return Segment(path, finished, size)
 
 
 def _is_unlocked(descriptor: int) -> bool:
@@ -196,3 +216,16 @@ def read_from(segment: Segment, offset: int, most_bytes: int) -> tuple[list[byte
     if at_the_end or (end == 0 and len(data) == most_bytes):
         end = len(data)
     return data[:end].splitlines(keepends=True), offset + end
+
+
+def keep_refused(folder: Path, lines: Sequence[bytes]) -> None:
+    """Append lines to the folder's refused.txt, each on one of its own. Raises OSError where the disk refuses, or the
+    file would be larger than REFUSED_MOST_BYTES."""
+    path = folder / REFUSED
+    data = b"".join(line.rstrip(b"\n") + b"\n" for line in lines)
+    with path.open("ab") as file:
+        if file.tell() + len(data) > REFUSED_MOST_BYTES:
+            raise OSError(
+                errno.EFBIG, f"it would be larger than {REFUSED_MOST_BYTES >> 20} MiB; move it away", str(path)
+            )
+        file.write(data)

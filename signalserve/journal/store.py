@@ -13,8 +13,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +22,7 @@ from signalserve.journal import database_of, spool_of
 from signalserve.journal.counts import bump
 from signalserve.journal.rows import Rows
 from signalserve.journal.schema import migrate
-from signalserve.journal.spool import SUFFIX, Segment, read_from, segments
+from signalserve.journal.spool import REFUSED, SUFFIX, Segment, keep_refused, look_at, read_from, sizes
 from signalserve.log import event
 
 LOCK: Final = "watcher.lock"
@@ -34,21 +33,15 @@ BATCH: Final = 2_000
 RETIRE_MOST: Final = 100_000
 """Rows that one call retires, in transactions of BATCH: the drain waits meanwhile, and goes on within seconds."""
 DAY_MS: Final = 86_400_000
-
-
-@dataclass(frozen=True)
-class Behind:
-    """What waits in the spools. seconds: since the oldest segment that waits was last written, 0 where none does."""
-
-    bytes: int
-    seconds: float
-    segments: int
+LOOK_AGAIN_S: Final = 5.0
+"""Between two looks at the segments of which all is taken in: whether their owners have finished them."""
 
 
 class JournalStore:
     """A journal's folder, held by one process, used by the one thread that made it.
 
-    connection: for the outcomes and statistics of that same thread.
+    connection: for the outcomes and statistics of that same thread.  unreadable: the spool files that were passed over,
+    by name, and why.
     """
 
     def __init__(
@@ -65,10 +58,13 @@ class JournalStore:
         OSError or sqlite3.Error where the disk refuses.
         """
         self._path = database_of(folder)
+        self._lock_path = folder / LOCK
         self._spool = spool_of(folder)
         self._keep_days = keep_days
         self._keep_bytes = keep_bytes
         self._now = now
+        self._looked_at = float("-inf")
+        self.unreadable: dict[str, str] = {}
         self._spool.mkdir(parents=True, exist_ok=True)
         self._lock = hold(folder)
         try:
@@ -76,39 +72,39 @@ class JournalStore:
                 self.connection = _connect(self._path)
                 self._offsets: dict[str, int] = dict(self.connection.execute("SELECT name, offset FROM spools"))
             self._rows = Rows(self.connection)
+            self._opened = _identity(self._path), _identity(self._lock_path)
             self._sweep()
         except BaseException:
             os.close(self._lock)
             raise
 
     def drain(self, most_lines: int = 5000) -> int:
-        """Take in what waits; returns how many lines that was, 0 when nothing waits.
+        """Take in what waits; returns how many lines that was, 0 when nothing waits that can be read.
 
-        Raises sqlite3.Error or OSError where the disk refuses, JournalError where the database is corrupt; the lines
-        wait on in their spools.
+        Raises sqlite3.Error or OSError where the disk refuses, JournalError where the database is corrupt or was taken
+        away; the lines wait on in their spools.
         """
-        found = segments(self._spool)
+        self._expect_same_files()
+        there = sizes(self._spool)
+        found = self._look(there)
         lines, offsets = self._read(found, most_lines)
-        gone = self._offsets.keys() - {segment.name for segment in found}
+        gone = self._offsets.keys() - there.keys()
         if offsets or gone:
             with self._transaction():
                 self._put(lines)
                 self.connection.executemany("INSERT OR REPLACE INTO spools VALUES (?, ?)", offsets.items())
                 self.connection.executemany("DELETE FROM spools WHERE name = ?", ((name,) for name in gone))
-            self._offsets.update(offsets)
-            for name in gone:
-                del self._offsets[name]
+            self._offsets = {name: end for name, end in (self._offsets | offsets).items() if name not in gone}
         for segment in found:
-            if segment.finished and not self._waiting(segment):
-                segment.path.unlink(missing_ok=True)
+            if segment.finished and not self._waiting(segment.name, segment.size):
+                with self._passing_over(segment.name):
+                    segment.path.unlink(missing_ok=True)
+        self.unreadable = {name: why for name, why in self.unreadable.items() if name in there and name not in offsets}
         return len(lines)
 
-    def behind(self) -> Behind:
-        """What waits now."""
-        waiting = [segment for segment in segments(self._spool) if self._waiting(segment)]
-        oldest = min((segment.written_at for segment in waiting), default=None)
-        seconds = 0.0 if oldest is None else max(0.0, self._now() - oldest)
-        return Behind(sum(map(self._waiting, waiting)), seconds, len(waiting))
+    def waiting_bytes(self) -> int:
+        """What lies in the spools and is not taken in. Any thread may ask, also while this one's is busy."""
+        return sum(self._waiting(name, size) for name, size in sizes(self._spool).items())
 
     def retire(self) -> int:
         """Delete what is older than keep_days, and the oldest while the database is larger than keep_bytes; returns
@@ -140,6 +136,28 @@ class JournalStore:
 
     # --- taking in -----------------------------------------------------------------------------------------------
 
+    def _expect_same_files(self) -> None:
+        """SQLite would go on writing into a file that was deleted or moved away, and nobody would ever read it."""
+        if (_identity(self._path), _identity(self._lock_path)) != self._opened:
+            raise JournalError(
+                f"{self._path}: the database or {LOCK} was moved, deleted or replaced while it was open; it is opened "
+                "anew, without the rows that were taken away"
+            )
+
+    def _look(self, there: Mapping[str, int]) -> list[Segment]:
+        """The segments that something waits in; now and then all of them, to find those that their owners finished."""
+        now = self._now()
+        all_of_them = not 0 <= now - self._looked_at < LOOK_AGAIN_S
+        if all_of_them:
+            self._looked_at = now
+        found = []
+        for name, size in there.items():
+            if all_of_them or self._waiting(name, size):
+                with self._passing_over(name):
+                    segment = look_at(self._spool / name)
+                    found += [segment] if segment else []
+        return found
+
     def _read(self, found: Sequence[Segment], most_lines: int) -> tuple[list[bytes], dict[str, int]]:
         """The next lines, and for each segment they are from, the offset after them."""
         lines: list[bytes] = []
@@ -148,29 +166,59 @@ class JournalStore:
             room = most_lines - len(lines)
             if room <= 0:
                 break
-            if self._waiting(segment):
+            if self._waiting(segment.name, segment.size):
                 start = self._offsets.get(segment.name, 0)
-                read, _ = read_from(segment, start, READ_BYTES)
-                if read:
-                    lines += read[:room]
-                    offsets[segment.name] = start + sum(map(len, read[:room]))
+                with self._passing_over(segment.name):
+                    read, _ = read_from(segment, start, READ_BYTES)
+                    if read:
+                        lines += read[:room]
+                        offsets[segment.name] = start + sum(map(len, read[:room]))
         return lines, offsets
+
+    @contextlib.contextmanager
+    def _passing_over(self, name: str) -> Iterator[None]:
+        """One file that can't be opened, read or deleted keeps nobody else's lines waiting."""
+        try:
+            yield
+        except OSError as error:
+            if name not in self.unreadable:
+                path = str(self._spool / name)
+                event(
+                    logging.ERROR, "journal_spool_unreadable", file=path, reason=error.strerror, until="it is readable"
+                )
+            self.unreadable[name] = error.strerror or str(error)
 
     def _put(self, lines: Sequence[bytes]) -> None:
         now_ms = int(self._now() * 1000)
-        refused = []
+        refused: list[bytes] = []
+        reasons: list[str] = []
         for raw in lines:
             try:
                 self._rows.put(raw, now_ms)
             except ValueError as error:
-                refused.append(str(error))
+                refused.append(raw)
+                reasons.append(str(error))
         if refused:
             bump(self.connection, "torn_lines", len(refused))
-            event(logging.WARNING, "journal_line_refused", lines=len(refused), first_reason=refused[0])
+            event(
+                logging.WARNING,
+                "journal_line_refused",
+                lines=len(refused),
+                first_reason=reasons[0],
+                kept_in=self._keep_refused(refused),
+            )
 
-    def _waiting(self, segment: Segment) -> int:
+    def _keep_refused(self, lines: Sequence[bytes]) -> str:
+        """Where the lines are from now on, or why nowhere. Before the commit: rather there twice than never."""
+        try:
+            keep_refused(self._spool, lines)
+        except OSError as error:  # what was refused must not keep the others waiting
+            return f"nowhere: {self._spool / REFUSED}: {error.strerror}"
+        return str(self._spool / REFUSED)
+
+    def _waiting(self, name: str, size: int) -> int:
         """Bytes of a segment that are not taken in; none where its owner took back the half of a line."""
-        return max(0, segment.size - self._offsets.get(segment.name, 0))
+        return max(0, size - self._offsets.get(name, 0))
 
     def _sweep(self) -> None:
         for path in self._spool.glob(f".*{SUFFIX}"):
@@ -254,6 +302,15 @@ class JournalStore:
                 f"{self._path}: {error}; move it aside together with its -wal and -shm files, a new one is made at the "
                 "next start; what waits in the spools is kept"
             ) from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from any other one, None where there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def hold(folder: Path) -> int:

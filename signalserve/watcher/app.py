@@ -20,6 +20,7 @@ from starlette.routing import Route
 from signalserve.environment import PROBE_HEADER
 from signalserve.errors import JournalError
 from signalserve.watcher.fold import fold_dead
+from signalserve.watcher.journal_metrics import ModelsOut
 from signalserve.watcher.keeper import Keeper
 from signalserve.watcher.outcomes import parse_claims
 from signalserve.watcher.probes import Prober
@@ -28,19 +29,26 @@ NO_JOURNAL = "nothing is recorded: the service was started with --journal none"
 
 
 def make_app(
-    prober: Prober, keeper: Keeper | None, metrics_folder: Path, secret: str, collectors: Sequence[Collector] = ()
+    prober: Prober,
+    keeper: Keeper | None,
+    models_out: ModelsOut,
+    metrics_folder: Path,
+    secret: str,
+    collectors: Sequence[Collector] = (),
 ) -> Starlette:
-    """prober, keeper: run as long as the app; no keeper where nothing is recorded.  metrics_folder:
-    PROMETHEUS_MULTIPROC_DIR of the workers.  secret: what they mark their own requests with.  collectors: what else
-    /metrics shows.
+    """prober, keeper: run as long as the app; no keeper where nothing is recorded.  models_out: what the guardrails
+    took out.  metrics_folder: PROMETHEUS_MULTIPROC_DIR of the workers.  secret: what they mark their own requests with.
+    collectors: what else /metrics shows.
     """
-    collectors = (_Standings(prober), *collectors)
+    collectors = (_Standings(prober), models_out, *collectors)
 
     async def ready(_: Request) -> Response:
-        faults, journal = prober.not_ready(), _journal_words(keeper)
+        faults = prober.not_ready()
+        out = [f"{endpoint} {symbol} ({generation})" for endpoint, symbol, generation in models_out.names()]
+        beside = {"out": out, "journal": _journal_words(keeper)}
         if faults:
-            return JSONResponse({"ready": False, "not_ready": faults, "journal": journal}, status_code=503)
-        return JSONResponse({"ready": True, "answering": sorted(prober.standings), "journal": journal})
+            return JSONResponse({"ready": False, "not_ready": faults, **beside}, status_code=503)
+        return JSONResponse({"ready": True, "answering": sorted(prober.standings), **beside})
 
     async def metrics(_: Request) -> Response:
         fold_dead(metrics_folder)
@@ -91,6 +99,10 @@ def _journal_words(keeper: Keeper | None) -> str:
         return NO_JOURNAL
     if keeper.fault:
         return f"not written now: {keeper.fault}; predictions go on, and {keeper.waiting_bytes:,} bytes wait for it"
+    unreadable = keeper.snapshot.unreadable if keeper.snapshot else {}
+    if unreadable:
+        files = "; ".join(f"{name}: {why}" for name, why in unreadable.items())
+        return f"written, but for spool files that can't be read: {files}"
     return "written"
 
 

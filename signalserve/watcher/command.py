@@ -52,17 +52,16 @@ def run(args: argparse.Namespace) -> int:
     manifests = load_manifests(args.model_store)
     prober = Prober(list(make_probes(manifests)), args.inference_url, secret)
     journal = Path(os.environ[JOURNAL_VARIABLE]) if JOURNAL_VARIABLE in os.environ else None
-    collectors: list[Collector] = [
-        ModelsOut((journal or run_folder) / LATCHES, _models(prober.probes, args.model_store))
-    ]
+    models_out = ModelsOut((journal or run_folder) / LATCHES, _models(prober.probes, args.model_store))
+    collectors: list[Collector] = []
     keeper = None
     if journal:
         quality = LiveQuality(_arms(manifests))
         open_store = partial(JournalStore, journal, keep_days=args.keep_days, keep_bytes=int(args.keep_gb * 1e9))
         keeper = Keeper(journal, [quality], open_store=open_store)
-        collectors += [JournalMetrics(keeper), quality]
+        collectors = [JournalMetrics(keeper), quality]
     event(logging.INFO, "watcher_started", port=args.port, probes=len(prober.probes), journal=str(journal or "none"))
-    app = make_app(prober, keeper, metrics_folder, secret, collectors)
+    app = make_app(prober, keeper, models_out, metrics_folder, secret, collectors)
     uvicorn.run(app, host=args.host, port=args.port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
     return 0
 

@@ -7,11 +7,12 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from signalserve.latches import read_latches
-from signalserve.watcher.keeper import Keeper
+from signalserve.watcher.keeper import BUSY_S, Keeper
 
 
 class JournalMetrics(Collector):
-    """The journal as its keeper last saw it; what only the database knows is left out until it was seen once.
+    """The journal, of which what waits is looked at now, and the database as its keeper last saw it: left out until it
+    was seen once.
 
     A counter that stood at 0 until then would look like a reset, and then like a burst.
     """
@@ -21,12 +22,18 @@ class JournalMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         keeper, snapshot = self._keeper, self._keeper.snapshot
-        yield _gauge("signalserve_journal_ok", "1 while the journal is written, 0 while it can't be", not keeper.fault)
+        yield _gauge(
+            "signalserve_journal_ok",
+            f"1 while the journal is written, 0 while it can't be, or the watcher is busy for over {BUSY_S:g} s",
+            not keeper.fault,
+        )
         yield _gauge(
             "signalserve_journal_waiting_bytes", "Written by workers and not in the database yet", keeper.waiting_bytes
         )
         yield _gauge(
-            "signalserve_journal_behind_seconds", "How long the oldest line has waited for it", keeper.behind_s
+            "signalserve_journal_behind_seconds",
+            "Since the database last held all that could be read, or since the watcher's start; 0 while nothing waits",
+            keeper.behind_s,
         )
         if snapshot is None:
             return
@@ -34,6 +41,11 @@ class JournalMetrics(Collector):
         yield _gauge("signalserve_journal_rows", "Predictions kept, one for each arm", snapshot.rows)
         yield _gauge(
             "signalserve_outcomes_overdue", "Predictions whose outcome should be known for a day", snapshot.overdue
+        )
+        yield _gauge(
+            "signalserve_journal_unreadable_spools",
+            "Spool files that were passed over because they can't be opened, read or deleted",
+            len(snapshot.unreadable),
         )
         counts = CounterMetricFamily(
             "signalserve_journal_counts", "What the journal saw and left out since it was begun", labels=["what"]
@@ -53,16 +65,21 @@ class ModelsOut(Collector):
         self._folder = folder
         self._models = models
 
-    def collect(self) -> Iterator[Metric]:
+    def names(self) -> list[tuple[str, str, str]]:
+        """(endpoint, symbol, generation) of every model in force that is out."""
         latches = read_latches(self._folder)
         found = {(latch.endpoint, latch.symbol, latch.generation, latch.sha256) for latch in latches}
+        return [names for names, sha256 in self._models.items() if (*names, sha256) in found]
+
+    def collect(self) -> Iterator[Metric]:
         out = GaugeMetricFamily(
             "signalserve_model_out",
             "1 while a guardrail keeps the model from answering, until signalserve toggle clear",
             labels=["endpoint", "symbol", "generation"],
         )
-        for names, sha256 in self._models.items():
-            out.add_metric(names, (*names, sha256) in found)
+        found = self.names()
+        for names in self._models:
+            out.add_metric(names, names in found)
         yield out
 
 

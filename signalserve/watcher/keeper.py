@@ -20,13 +20,15 @@ from signalserve.errors import JournalError
 from signalserve.journal import database_of, outcomes, spool_of
 from signalserve.journal.counts import read_counts
 from signalserve.journal.outcomes import Tally
-from signalserve.journal.spool import segments
+from signalserve.journal.spool import sizes
 from signalserve.journal.store import JournalStore
 from signalserve.log import event
 from signalserve.outcome_request import OutcomeClaim
 
 EVERY_S = 0.25
 """Between two looks into empty spools."""
+BUSY_S = 5.0
+"""Without the end of a drain or round: the journal is not kept up with then, whatever the thread does or waits for."""
 REOPEN_S = 1.0
 LOOK_S = 1.0
 STATISTICS_S = 10.0
@@ -49,21 +51,21 @@ class Snapshot:
 
     database_bytes: on disk, with the log that SQLite has not merged yet.  rows: predictions, by their first and last
     row_id: counting a million takes too long, and only rows deleted out of their order make it too high.
-    overdue: predictions whose outcome should be known for a day.
+    overdue: predictions whose outcome should be known for a day.  unreadable: spool files that were passed over, by
+    name, and why.
     """
 
     database_bytes: int
     rows: int
     overdue: int
+    unreadable: Mapping[str, str]
     counts: Mapping[str, int]
 
 
 class Keeper:
     """Owns the JournalStore of one folder. `run` until the end, then `close`; everything else may be read at any time.
 
-    fault: why the journal can't be written now, None while it can.  snapshot: None before the first look.
-    waiting_bytes, behind_s: what is not in the database yet, and since when; while the journal fails, all that lies in
-    the spools, and since when nothing was taken in.
+    snapshot: None before the first look.
     """
 
     def __init__(
@@ -75,22 +77,42 @@ class Keeper:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """folder: of the journal.  open_store: its JournalStore, or raises what a store raises."""
-        self.fault: str | None = "it is being opened"
         self.snapshot: Snapshot | None = None
-        self.waiting_bytes = 0
-        self.behind_s = 0.0
+        self._fault: str | None = "it is being opened"
         self._folder = folder
         self._statistics = statistics
         self._open_store = open_store
         self._clock = clock
         self._store: JournalStore | None = None
         self._logged: str | None = None
-        self._worked_at = clock()
+        self._moved_at = clock()
+        self._kept_up_at = clock()
         self._overdue = 0
         self._retire_due = _Due(RETIRE_S, clock)
         self._statistics_due = _Due(STATISTICS_S, clock)
         self._look_due = _Due(LOOK_S, clock)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+
+    @property
+    def fault(self) -> str | None:
+        """Why the journal is not written now, in words; None while it is. Also true of a thread that hangs."""
+        busy_s = self._clock() - self._moved_at
+        if self._fault is None and busy_s > BUSY_S:
+            return f"the watcher has been busy with it for {busy_s:.0f} s"
+        return self._fault
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What lies in the spools now and is not in the database; all that lies there while the database is shut."""
+        store = self._store
+        with contextlib.suppress(OSError):
+            return store.waiting_bytes() if store else sum(sizes(spool_of(self._folder)).values())
+        return 0
+
+    @property
+    def behind_s(self) -> float:
+        """Seconds since the database last held all that could be read, 0 while nothing waits."""
+        return self._clock() - self._kept_up_at if self.waiting_bytes else 0.0
 
     async def run(self) -> None:
         """Rounds for ever; ends only by being cancelled."""
@@ -116,7 +138,7 @@ class Keeper:
         """One round of the thread; returns the seconds until the next."""
         try:
             store = self._opened()
-            taken = store.drain()
+            taken = self._drain(store)
             if self._retire_due():
                 store.retire()
                 self._overdue = outcomes.overdue(store.connection, _now_ms())
@@ -134,7 +156,7 @@ class Keeper:
     def _tell(self, claims: Sequence[OutcomeClaim]) -> Tally:
         try:
             store = self._opened()
-            while store.drain():
+            while self._drain(store):
                 pass
             connection = store.connection
             connection.execute("BEGIN IMMEDIATE")
@@ -142,23 +164,33 @@ class Keeper:
             connection.execute("COMMIT")
         except Exception as error:
             self._failed(error)  # closing the store rolls back
-            raise JournalError(f"the journal can't be written now: {self.fault}") from error
+            raise JournalError(f"the journal can't be written now: {self._fault}") from error
         self._works()
         return tally
 
     def _finish(self) -> None:
         deadline = self._clock() + STOP_S
+        left = 0
         try:
             store = self._opened()
-            while store.drain() and self._clock() < deadline:
+            while self._drain(store) and self._clock() < deadline:
                 pass
             self._look(store)
+            left = store.waiting_bytes()
             self._store = None
             store.close()
         except Exception as error:
             self._failed(error)
-        if self.waiting_bytes:
-            event(logging.WARNING, "journal_left", waiting_bytes=self.waiting_bytes, until="the next start")
+            left = self.waiting_bytes
+        if left:
+            event(logging.WARNING, "journal_left", waiting_bytes=left, until="the next start")
+
+    def _drain(self, store: JournalStore) -> int:
+        taken = store.drain()
+        self._moved_at = self._clock()
+        if not taken:
+            self._kept_up_at = self._moved_at
+        return taken
 
     def _opened(self) -> JournalStore:
         if self._store is None:
@@ -166,38 +198,33 @@ class Keeper:
         return self._store
 
     def _look(self, store: JournalStore) -> None:
-        behind = store.behind()
-        self.waiting_bytes, self.behind_s = behind.bytes, behind.seconds
         [rows] = store.connection.execute(
             "SELECT coalesce((SELECT max(row_id) FROM predictions) - (SELECT min(row_id) FROM predictions) + 1, 0)"
         ).fetchone()
         database = database_of(self._folder)
         on_disk = (database, database.with_name(f"{database.name}-wal"))
         size = sum(path.stat().st_size for path in on_disk if path.exists())
-        self.snapshot = Snapshot(size, rows, self._overdue, read_counts(store.connection))
+        self.snapshot = Snapshot(size, rows, self._overdue, store.unreadable, read_counts(store.connection))
 
     def _works(self) -> None:
         if self._logged is not None:
             event(logging.INFO, "journal_recovered", folder=str(self._folder))
-        self.fault = self._logged = None
-        self._worked_at = self._clock()
+        self._fault = self._logged = None
+        self._moved_at = self._clock()
 
     def _failed(self, error: Exception) -> None:
         """Say so once, and let the store go: the next round opens it anew."""
         is_ours = isinstance(error, JournalError)
-        self.fault = str(error) if is_ours else f"{type(error).__name__}: {error}"
-        if self.fault != self._logged:
+        self._fault = str(error) if is_ours else f"{type(error).__name__}: {error}"
+        if self._fault != self._logged:
             expected = is_ours or isinstance(error, sqlite3.Error | OSError)
             trace = {} if expected else {"trace": "".join(traceback.format_exception(error))}
-            event(logging.ERROR, "journal_failed", folder=str(self._folder), reason=self.fault, **trace)
-            self._logged = self.fault
+            event(logging.ERROR, "journal_failed", folder=str(self._folder), reason=self._fault, **trace)
+            self._logged = self._fault
         with contextlib.suppress(Exception):  # it failed already
             if self._store is not None:
                 self._store.close()
         self._store = None
-        with contextlib.suppress(OSError):
-            self.waiting_bytes = sum(segment.size for segment in segments(spool_of(self._folder)))
-            self.behind_s = self._clock() - self._worked_at if self.waiting_bytes else 0.0
 
 
 class _Due:

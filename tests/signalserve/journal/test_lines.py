@@ -35,15 +35,16 @@ def built(cls: type, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]
 ARMS = built(
     ArmLine, arm=TEXT, answered=st.booleans(), out=st.booleans(), probabilities=FLOATS, raw_logits=FLOATS | st.none(),
     temperature=FLOAT, bundles=st.lists(TEXT, max_size=2), weights=FLOATS, method=TEXT | st.none(),
+    warnings=st.lists(TEXT, max_size=2),
 )  # fmt: skip
 LINES = st.one_of(
     built(
         PredictionLine, prediction_id=TEXT, request_id=TEXT | st.none(), endpoint=TEXT, symbol=TEXT,
-        as_of_ms=MS | st.none(), received_ms=MS, close=FLOAT | st.none(), config=TEXT, mode=TEXT, assigned=TEXT,
-        override=st.booleans(), degraded=TEXT | st.none(), latency_ms=FLOAT, warnings=st.lists(TEXT, max_size=2),
+        as_of_ms=MS | st.none(), received_ms=MS, close=FLOAT | st.none(), feed=TEXT | st.none(), config=TEXT, mode=TEXT,
+        assigned=TEXT, override=st.booleans(), degraded=TEXT | st.none(), latency_ms=FLOAT,
         arms=st.lists(ARMS, max_size=2),
     ),
-    built(ClosesLine, symbol=TEXT, feed=TEXT, interval_ms=MS, last_ms=MS, closes=FLOATS),
+    built(ClosesLine, symbol=TEXT, feed=TEXT, begins=st.booleans(), interval_ms=MS, last_ms=MS, closes=FLOATS),
     built(
         BundleLine, sha256=TEXT, generation=TEXT, symbol=TEXT, version=TEXT, temperature=FLOAT, clamp=FLOAT,
         interval_ms=MS, horizon_bars=MS | st.none(), neutral_band=FLOAT | st.none(), base_rates=FLOATS | st.none(),
@@ -75,25 +76,33 @@ def test_a_line_that_was_cut_anywhere_is_refused(line: Line, data: st.DataObject
         decode_line(raw[:cut])
 
 
-def test_a_line_is_plain_json_that_names_its_kind():
+def test_a_line_is_plain_json_that_names_its_version_and_kind():
     assert json.loads(encode_line(closes(100.0, 101.0))) == {
+        "v": 1,
         "kind": "closes",
         "symbol": "BTC-USD",
         "feed": "w-1",
+        "begins": False,
         "interval_ms": 60_000,
         "last_ms": 1_764_000_060_000,
         "closes": [100.0, 101.0],
     }
 
 
-@pytest.mark.parametrize("raw", [b"[]", b"7", b'{"kind":"trade"}', b"{}"])
+@pytest.mark.parametrize("raw", [b"[]", b"7", b"{}", b'{"kind":"config"}', b'{"v":2,"kind":"config"}', b'{"v":"1"}'])
+def test_a_line_of_another_version_or_of_none_is_refused(raw: bytes):
+    with pytest.raises(ValueError, match=r"expected an object of version 1, got b'.*': another signalserve wrote it"):
+        decode_line(raw)
+
+
+@pytest.mark.parametrize("raw", [b'{"v":1}', b'{"v":1,"kind":"trade"}'])
 def test_an_unknown_kind_is_refused_with_the_known_ones(raw: bytes):
     with pytest.raises(ValueError, match="prediction, closes, bundle, config, event"):
         decode_line(raw)
 
 
 def test_a_field_that_is_missing_or_unknown_is_refused():
-    content = {"kind": "config", **asdict(config())}
+    content = {"v": 1, "kind": "config", **asdict(config())}
     for wrong in ({**content, "extra": 1}, {key: value for key, value in content.items() if key != "worker"}):
         with pytest.raises(ValueError, match="expected the fields of a config line"):
             decode_line(json.dumps(wrong).encode())

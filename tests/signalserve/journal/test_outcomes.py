@@ -2,7 +2,9 @@
 
 import itertools
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -645,19 +647,41 @@ def with_repeats(claims: Sequence[OutcomeClaim], repeats: Sequence[OutcomeClaim]
     return sequence
 
 
+@settings(deadline=None)
+@given(st.lists(CLAIMS, max_size=8))
+def test_claims_that_come_together_are_taken_as_if_each_came_alone(claims):
+    with closing(asked_about()) as together, closing(asked_about()) as alone:
+        tallies = [Counter(vars(apply(alone, [claim], NOW))) for claim in claims]
+        assert Counter(vars(apply(together, claims, NOW))) == sum(tallies, Counter())
+        for table in ("predictions", "counts"):
+            assert list(together.execute(f"SELECT * FROM {table}")) == list(alone.execute(f"SELECT * FROM {table}"))
+
+
+def test_a_moment_is_read_once_however_many_claims_are_about_it(db):
+    for i in range(3):
+        put(db, f"p{i}")
+    asked: list[str] = []
+    db.set_trace_callback(asked.append)
+    assert apply(db, [*(by_id(f"p{i}", UP) for i in range(3)), at(UP), at(UP)], NOW) == Tally(1, 4)
+    assert sum("FROM predictions WHERE symbol" in sql for sql in asked) == 1
+
+
 def told(claims: Sequence[OutcomeClaim]) -> list[Any]:
-    """Every row after these claims, in a journal of several moments, arms and rules."""
+    """Every row after these claims."""
+    with closing(asked_about()) as db:
+        for claim in claims:
+            assert sum(vars(apply(db, [claim], NOW)).values()) == 1
+        return db.execute("SELECT * FROM predictions").fetchall()
+
+
+def asked_about() -> sqlite3.Connection:
+    """A journal of several moments, arms and rules."""
     db = fresh()
     for i, band in enumerate([BAND, BAND, 5e-3, None]):
         put(db, f"p{i}", "v8", as_of_ms=AS_OF + i // 2 * MINUTE, band=band)
         put(db, f"p{i}", "v6_fixed", as_of_ms=AS_OF + i // 2 * MINUTE, answered=0, band=5e-3, close=None)
     put(db, "p0", "ensemble", answered=0)
-    for claim in claims:
-        tally = apply(db, [claim], NOW)
-        assert sum(vars(tally).values()) == 1
-    rows = db.execute("SELECT * FROM predictions").fetchall()
-    db.close()
-    return rows
+    return db
 
 
 # ---- cost
@@ -676,7 +700,8 @@ def test_no_question_reads_the_whole_journal(db, call, index):
     db.set_trace_callback(asked.append)
     call(db)
     db.set_trace_callback(None)
-    [step] = [step[3] for step in db.execute("EXPLAIN QUERY PLAN " + asked[0])]
+    [question] = [sql for sql in asked if "FROM predictions" in sql]
+    [step] = [step[3] for step in db.execute("EXPLAIN QUERY PLAN " + question)]
     assert "USING INDEX" in step
     assert step.endswith(index)
 

@@ -20,7 +20,7 @@ from journal_lines import bundle, closes, prediction
 
 from signalserve.journal import spool
 from signalserve.journal.lines import Line, decode_line, encode_line
-from signalserve.journal.spool import Segment, SpoolWriter, read_from, segments
+from signalserve.journal.spool import Segment, SpoolWriter, keep_refused, read_from, segments, sizes
 
 ALL = 2**20
 
@@ -50,7 +50,7 @@ def read_all(folder: Path) -> list[Line]:
 
 def segment_of(path: Path, content: bytes, *, finished: bool) -> Segment:
     path.write_bytes(content)
-    return Segment(path, finished, len(content), 0.0)
+    return Segment(path, finished, len(content))
 
 
 # --- writing
@@ -192,6 +192,27 @@ def test_a_folder_that_is_deleted_is_made_again_and_nothing_more_is_lost(tmp_pat
     assert read_all(tmp_path / "spool") == [closes(2.0)]
 
 
+def test_a_folder_that_is_moved_away_is_made_again_and_takes_nothing_more_with_it(tmp_path: Path):
+    writer = SpoolWriter(tmp_path / "spool", "v8")
+    writer.append([closes(1.0)])
+    (tmp_path / "spool").rename(tmp_path / "aside")
+    assert writer.append([closes(2.0)])
+    assert (read_all(tmp_path / "aside"), read_all(tmp_path / "spool")) == ([closes(1.0)], [closes(2.0)])
+
+
+@pytest.fixture
+def private_umask() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("private_umask")
+def test_whoever_runs_the_watcher_may_read_a_segment(tmp_path: Path):
+    SpoolWriter(tmp_path, "toggle").append([closes(1.0)])
+    assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o644]
+
+
 def test_a_value_that_is_no_json_never_raises(tmp_path: Path):
     writer = SpoolWriter(tmp_path, "v8")
     assert not writer.append([prediction(close=object())])
@@ -259,6 +280,22 @@ def test_a_segment_is_live_while_its_owner_is_and_finished_afterwards(tmp_path: 
     assert [segment.finished for segment in segments(tmp_path)] == [True]
 
 
+def test_what_an_owner_wrote_last_is_part_of_its_finished_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    writer = SpoolWriter(tmp_path, "v8")
+    writer.append([closes(1.0)])
+    is_unlocked = spool._is_unlocked
+
+    def end_meanwhile(descriptor: int) -> bool:
+        """The owner's last line and end come just before the reader asks for the lock."""
+        writer.append([closes(2.0)])
+        writer.close()
+        return is_unlocked(descriptor)
+
+    monkeypatch.setattr(spool, "_is_unlocked", end_meanwhile)
+    [segment] = segments(tmp_path)
+    assert (segment.finished, segment.size) == (True, segment.path.stat().st_size)
+
+
 def test_sigkill_finishes_a_segment_and_keeps_its_lines(tmp_path: Path):
     code = f"""
 import sys
@@ -301,6 +338,14 @@ def test_a_reader_does_not_pass_for_an_owner(tmp_path: Path):
 # --- reading
 
 
+def test_sizes_are_told_of_files_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name, size in (("b.ndjson", 3), ("a.ndjson", 5), (".hidden.ndjson", 1), ("refused.txt", 9)):
+        (tmp_path / name).write_bytes(bytes(size))
+    monkeypatch.setattr(spool.os, "open", lambda *_: 1 / 0)
+    assert list(sizes(tmp_path).items()) == [("a.ndjson", 5), ("b.ndjson", 3)]
+    assert sizes(tmp_path / "missing") == {}
+
+
 def test_a_live_segment_is_read_up_to_its_last_newline(tmp_path: Path):
     segment = segment_of(tmp_path / "a.ndjson", b"one\ntwo\nth", finished=False)
     assert read_from(segment, 0, ALL) == ([b"one\n", b"two\n"], 8)
@@ -334,4 +379,22 @@ def test_garbage_without_a_newline_is_passed_a_stretch_at_a_time(tmp_path: Path)
 
 
 def test_a_segment_that_is_deleted_meanwhile_holds_nothing(tmp_path: Path):
-    assert read_from(Segment(tmp_path / "gone.ndjson", True, 10, 0.0), 0, ALL) == ([], 0)
+    assert read_from(Segment(tmp_path / "gone.ndjson", True, 10), 0, ALL) == ([], 0)
+
+
+# --- what is refused
+
+
+def test_refused_lines_are_kept_as_they_were_each_on_its_own(tmp_path: Path):
+    keep_refused(tmp_path, [b"one\n", b"to"])
+    keep_refused(tmp_path, [b"three\n"])
+    assert (tmp_path / "refused.txt").read_bytes() == b"one\nto\nthree\n"
+
+
+def test_refused_lines_are_kept_up_to_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(spool, "REFUSED_MOST_BYTES", 10)
+    keep_refused(tmp_path, [b"12345\n"])
+    with pytest.raises(OSError, match="it would be larger than"):
+        keep_refused(tmp_path, [b"1234\n"])
+    keep_refused(tmp_path, [b"123\n"])
+    assert (tmp_path / "refused.txt").read_bytes() == b"12345\n123\n"

@@ -18,12 +18,12 @@ import pytest
 from journal_lines import AS_OF_MS, CONFIG, MINUTE_MS, V6, V8, arm, bundle, closes, config, prediction
 
 from signalserve.errors import JournalError
-from signalserve.journal import database_of, outcomes, rows, schema, spool_of
+from signalserve.journal import database_of, lines, outcomes, rows, schema, spool_of
 from signalserve.journal import store as store_module
 from signalserve.journal.counts import read_counts
 from signalserve.journal.lines import Line, encode_line, new_event
-from signalserve.journal.spool import SpoolWriter, segments
-from signalserve.journal.store import Behind, JournalStore
+from signalserve.journal.spool import Segment, SpoolWriter, segments
+from signalserve.journal.store import JournalStore
 
 NOW_S = AS_OF_MS / 1000 + 1
 HELPERS = Path(__file__).parents[2]
@@ -251,12 +251,40 @@ def test_an_outcome_finds_its_prediction_whichever_came_first(
 
 def test_torn_lines_are_counted_and_stop_nothing(store: JournalStore, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     raw = encode_line(prediction())
-    (spool_of(tmp_path) / "v8-1-a-000001.ndjson").write_bytes(b"\x00\n" + raw + b'{"kind":"trade"}\n' + raw[:50])
+    torn = [b"\x00\n", b'{"kind":"trade"}\n', raw[:50]]
+    (spool_of(tmp_path) / "v8-1-a-000001.ndjson").write_bytes(torn[0] + raw + torn[1] + torn[2])
     assert store.drain() == 4
     assert len(all_of(store, "row_id")) == 1
     assert read_counts(store.connection)["torn_lines"] == 3
     [record] = caplog.records
     assert (record.message, record.fields["lines"]) == ("journal_line_refused", 3)  # type: ignore[attr-defined]
+    kept = spool_of(tmp_path) / "refused.txt"
+    assert record.fields["kept_in"] == str(kept)  # type: ignore[attr-defined]
+    assert kept.read_bytes() == b"".join(torn) + b"\n"
+
+
+def test_lines_that_were_refused_can_be_taken_in_later(
+    store: JournalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write(tmp_path, at(0), at(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(lines, "VERSION", 2)  # of a watcher that is newer than the workers
+        store.drain()
+    assert all_of(store, "row_id") == []
+    (spool_of(tmp_path) / "refused.txt").rename(spool_of(tmp_path) / "again.ndjson")
+    assert store.drain() == 2
+    assert len(all_of(store, "row_id")) == 2
+
+
+def test_where_refused_lines_cannot_be_kept_it_is_said_and_the_others_are_stored(
+    store: JournalStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (spool_of(tmp_path) / "refused.txt").mkdir()
+    (spool_of(tmp_path) / "v8-1-a-000001.ndjson").write_bytes(encode_line(prediction()) + b"torn")
+    assert store.drain() == 2
+    assert len(all_of(store, "row_id")) == 1
+    [record] = caplog.records
+    assert record.fields["kept_in"].endswith("refused.txt: Is a directory")  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -417,7 +445,7 @@ def test_kill_9_of_writer_and_drainer_loses_nothing_and_stores_nothing_twice(tmp
     assert drained_before > 0
     assert read_counts(store.connection)["repeats"] == 0
     assert len(all_of(store, "*", "bundles")) == 2
-    assert (store.behind(), segments(spool_of(tmp_path))) == (Behind(0, 0.0, 0), [])
+    assert (store.waiting_bytes(), segments(spool_of(tmp_path))) == (0, [])
     store.close()
 
 
@@ -430,10 +458,65 @@ def test_a_full_disk_leaves_the_lines_in_the_spool(store: JournalStore, tmp_path
     store.connection.execute(f"PRAGMA max_page_count = {pages + 5}")
     with pytest.raises(sqlite3.OperationalError, match="full"):
         store.drain()
-    assert (all_of(store, "row_id"), store.behind().segments) == ([], 1)
+    assert all_of(store, "row_id") == []
     store.connection.execute("PRAGMA max_page_count = 100000")
     assert store.drain() == 2000
     assert len(all_of(store, "row_id")) == 2000
+
+
+def test_a_segment_that_cannot_be_read_keeps_nobody_waiting_and_is_said_once(
+    store: JournalStore, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    write(tmp_path, at(0))
+    write(tmp_path, at(1))
+    first, _ = segments(spool_of(tmp_path))
+    look_at = store_module.look_at
+
+    def refuse(path: Path) -> Segment | None:
+        if path == first.path:
+            raise PermissionError(13, "Permission denied", str(path))
+        return look_at(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "look_at", refuse)
+        assert [store.drain() for _ in range(3)] == [1, 0, 0]
+    assert store.unreadable == {first.name: "Permission denied"}
+    assert store.waiting_bytes() == first.size
+    [record] = caplog.records
+    assert (record.message, record.fields["file"]) == ("journal_spool_unreadable", str(first.path))  # type: ignore[attr-defined]
+    assert store.drain() == 1
+    assert (store.unreadable, len(all_of(store, "row_id"))) == ({}, 2)
+
+
+def test_a_folder_among_the_segments_is_passed_over_until_it_is_gone(
+    store: JournalStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    folder = spool_of(tmp_path) / "a.ndjson"
+    folder.mkdir()
+    write(tmp_path, at(0))
+    assert [store.drain() for _ in range(3)] == [1, 0, 0]
+    assert (store.unreadable, len(caplog.records)) == ({"a.ndjson": "Is a directory"}, 1)
+    folder.rmdir()
+    assert (store.drain(), store.unreadable) == (0, {})
+
+
+@pytest.mark.parametrize("gone", ["journal.sqlite", "watcher.lock"])
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_journal_that_is_taken_away_is_noticed_before_a_line_is_lost(tmp_path: Path, gone: str, replaced: bool):
+    store = JournalStore(tmp_path / "journal")
+    path = tmp_path / "journal" / gone
+    path.rename(tmp_path / "aside")
+    if replaced:
+        path.touch()
+    write(tmp_path / "journal", at(0))
+    with pytest.raises(
+        JournalError, match=rf"{gone}.* moved, deleted or replaced while it was open; it is opened anew"
+    ):
+        store.drain()
+    store.close()
+    again = JournalStore(tmp_path / "journal")
+    assert (again.drain(), len(all_of(again, "row_id"))) == (1, 1)
+    again.close()
 
 
 def test_a_file_that_is_no_database_is_named_with_what_to_do(tmp_path: Path):
@@ -489,18 +572,34 @@ def test_what_a_process_left_while_it_began_a_segment_is_swept_up(tmp_path: Path
 # --- how far behind
 
 
-def test_behind_says_how_much_waits_and_since_when(store: JournalStore, tmp_path: Path):
-    assert store.behind() == Behind(0, 0.0, 0)
+def test_what_waits_is_what_lies_in_the_spools_and_is_not_taken_in(store: JournalStore, tmp_path: Path):
+    assert store.waiting_bytes() == 0
     write(tmp_path, at(0))
     write(tmp_path, at(1))
-    found = segments(spool_of(tmp_path))
-    for age_s, segment in enumerate(found, 10):
-        os.utime(segment.path, (NOW_S - age_s, NOW_S - age_s))
-    assert store.behind() == Behind(sum(segment.size for segment in found), pytest.approx(11), 2)
+    one, other = (segment.size for segment in segments(spool_of(tmp_path)))
+    assert store.waiting_bytes() == one + other
     store.drain(most_lines=1)
-    assert store.behind() == Behind(found[1].size, pytest.approx(11), 1)
+    assert store.waiting_bytes() == other
     store.drain()
-    assert store.behind() == Behind(0, 0.0, 0)
+    assert store.waiting_bytes() == 0
+
+
+def test_while_nothing_waits_no_segment_is_opened_but_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    now_s = NOW_S
+    store = JournalStore(tmp_path, now=lambda: now_s)
+    writer = SpoolWriter(spool_of(tmp_path), "v8")
+    writer.append([at(0)])
+    looked: list[Path] = []
+    look_at = store_module.look_at
+    monkeypatch.setattr(store_module, "look_at", lambda path: (looked.append(path), look_at(path))[1])
+    for _ in range(3):
+        store.drain()
+    assert len(looked) == 1
+    writer.close()
+    now_s += store_module.LOOK_AGAIN_S
+    store.drain()
+    assert (len(looked), segments(spool_of(tmp_path))) == (2, [])
+    store.close()
 
 
 # --- retention

@@ -1,6 +1,7 @@
 """The watcher's pages, with probes answered by a service in process."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -9,16 +10,20 @@ from typing import Any
 
 import httpx
 import pytest
+from journal_lines import closes
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from stores import BTC, write_settings, write_store
 
 from signalserve.bundle import find_bundles, load_bundle
 from signalserve.environment import PROBE_HEADER
-from signalserve.journal import LATCHES, database_of
+from signalserve.journal import LATCHES, database_of, spool_of
+from signalserve.journal.lines import encode_line
+from signalserve.journal.spool import SpoolWriter
 from signalserve.journal.store import JournalStore
 from signalserve.latches import Latch, Latches, clear
 from signalserve.outcome_request import OutcomeClaim
 from signalserve.service import RawRequest, Service
+from signalserve.watcher import keeper as keeper_module
 from signalserve.watcher.app import make_app
 from signalserve.watcher.journal_metrics import JournalMetrics, ModelsOut
 from signalserve.watcher.keeper import Keeper
@@ -49,8 +54,9 @@ class Watcher:
         self.journal = root / "journal"
         self.keeper = Keeper(self.journal, [], open_store=lambda: JournalStore(self.journal))
         known = {("v8", BTC, "v8"): "a" * 64, ("ensemble", BTC, "v8"): "a" * 64}
-        collectors = [JournalMetrics(self.keeper), ModelsOut(self.journal / LATCHES, known)]
-        self.app = make_app(self.prober, self.keeper, self.folder, SECRET, collectors)
+        self.models_out = ModelsOut(self.journal / LATCHES, known)
+        collectors = [JournalMetrics(self.keeper)]
+        self.app = make_app(self.prober, self.keeper, self.models_out, self.folder, SECRET, collectors)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         if not self.is_up:
@@ -97,6 +103,7 @@ def test_the_app_probes_by_itself_and_says_ready(watcher: Watcher):
         assert response.json() == {
             "ready": True,
             "answering": ["ensemble BTC-USD (v6_fixed)", "ensemble BTC-USD (v8)", "v6_fixed BTC-USD", "v8 BTC-USD"],
+            "out": [],
             "journal": "written",
         }
 
@@ -185,7 +192,7 @@ def test_the_journal_and_the_watchers_start_are_in_the_metrics(watcher: Watcher)
         await until(lambda: watcher.keeper.snapshot is not None)
         shown = values((await pages.get("/metrics")).text)
         assert shown["signalserve_journal_ok"] == 1
-        for name in ("waiting_bytes", "behind_seconds", "rows"):
+        for name in ("waiting_bytes", "behind_seconds", "rows", "unreadable_spools"):
             assert shown[f"signalserve_journal_{name}"] == 0
         assert shown["signalserve_journal_bytes"] >= database_of(watcher.journal).stat().st_size > 0
         assert shown["signalserve_outcomes_overdue"] == 0
@@ -212,6 +219,38 @@ def test_a_journal_that_fails_is_said_and_no_reason_not_to_be_ready(watcher: Wat
     with_pages(watcher, use)
 
 
+def test_a_spool_file_that_cannot_be_read_is_shown_and_the_others_are_written(watcher: Watcher):
+    (spool_of(watcher.journal) / "v8-1-a-000001.ndjson").mkdir(parents=True)
+
+    async def use(pages: httpx.AsyncClient) -> None:
+        await until(lambda: watcher.keeper.snapshot is not None)
+        assert values((await pages.get("/metrics")).text)["signalserve_journal_unreadable_spools"] == 1
+        words = (await ready_within(pages, 5)).json()["journal"]
+        assert words == "written, but for spool files that can't be read: v8-1-a-000001.ndjson: Is a directory"
+
+    with_pages(watcher, use)
+
+
+def test_a_watcher_that_is_busy_shows_what_waits_and_since_when(watcher: Watcher, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(keeper_module, "BUSY_S", 0.1)
+    goes_on = threading.Event()
+
+    async def use(pages: httpx.AsyncClient) -> None:
+        await until(lambda: watcher.keeper.snapshot is not None)
+        watcher.keeper._thread.submit(goes_on.wait, 10)
+        SpoolWriter(spool_of(watcher.journal), "v8").append([closes(1.0)])
+        await until(lambda: "busy with it for" in (watcher.keeper.fault or ""))
+        shown = values((await pages.get("/metrics")).text)
+        assert shown["signalserve_journal_ok"] == 0
+        assert shown["signalserve_journal_waiting_bytes"] == len(encode_line(closes(1.0)))
+        assert shown["signalserve_journal_behind_seconds"] > 0.1
+        assert "busy with it for" in (await pages.get("/ready")).json()["journal"]
+        goes_on.set()
+        await until(lambda: watcher.keeper.fault is None and watcher.keeper.waiting_bytes == 0)
+
+    with_pages(watcher, use)
+
+
 def test_a_model_is_shown_as_out_while_its_own_latch_exists(watcher: Watcher):
     latches = Latches(watcher.journal / LATCHES)
     of_another_version = Latch("v8", BTC, "v8", "b" * 64, ("rule",), 1, None)
@@ -226,8 +265,11 @@ def test_a_model_is_shown_as_out_while_its_own_latch_exists(watcher: Watcher):
         for one in (of_another_version, latch):
             latches.trip(one)
         assert await out(pages) == {"v8": 0, "ensemble": 1}
+        ready = await ready_within(pages, 5)
+        assert (ready.status_code, ready.json()["out"]) == (200, ["ensemble BTC-USD (v8)"])
         clear(watcher.journal / LATCHES, latch)
         assert await out(pages) == {"v8": 0, "ensemble": 0}
+        assert (await pages.get("/ready")).json()["out"] == []
 
     with_pages(watcher, use)
 
@@ -273,7 +315,7 @@ def test_outcomes_can_wait_while_the_journal_fails(watcher: Watcher):
 
 
 def test_without_a_journal_nothing_is_taken_and_all_say_so(watcher: Watcher):
-    watcher.app = make_app(watcher.prober, None, watcher.folder, SECRET)
+    watcher.app = make_app(watcher.prober, None, watcher.models_out, watcher.folder, SECRET)
 
     async def use(pages: httpx.AsyncClient) -> None:
         response = await pages.post("/outcomes", content=CLAIMS, headers={PROBE_HEADER: SECRET})

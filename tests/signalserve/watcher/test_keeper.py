@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -34,6 +34,7 @@ class Disk:
         self.waiting = 0
         self.rows: Sequence[int] = ()
         self.fault: Exception | None = None
+        self.unreadable: dict[str, str] = {}
         self.connection: sqlite3.Connection
 
     def open(self) -> "Disk":
@@ -54,8 +55,8 @@ class Disk:
         self._do("retire")
         return 0
 
-    def behind(self) -> SimpleNamespace:
-        return SimpleNamespace(bytes=self.waiting * 100, seconds=float(self.waiting))
+    def waiting_bytes(self) -> int:
+        return self.waiting * 100
 
     def close(self) -> None:
         self.did.append("close")
@@ -149,16 +150,17 @@ def test_rows_are_those_between_the_first_and_the_last(desk: Desk):
     assert desk.keeper.snapshot.rows == 10
 
 
-def test_old_rows_are_retired_once_a_minute_and_statistics_refreshed_every_five_seconds(desk: Desk):
+def test_old_rows_are_retired_and_statistics_refreshed_now_and_then(desk: Desk):
     async def use() -> None:
-        for _ in range(25):  # two minutes, in steps of five seconds
+        for _ in range(12):  # two minutes, in steps of ten seconds
             await another_round(desk)
-            desk.time += module.STATISTICS_S
+            desk.time += 10
         await another_round(desk)
 
+    assert (module.RETIRE_S, module.STATISTICS_S) == (60, 10)
     desk.run(use)
     assert desk.disk.did.count("retire") == 3
-    assert desk.statistics.times == 26
+    assert desk.statistics.times == 13
 
 
 FAULTS = [
@@ -199,9 +201,55 @@ def test_while_the_journal_fails_all_that_lies_in_the_spools_waits(desk: Desk):
 
     async def use() -> None:
         desk.time = 12.0
-        await until(lambda: desk.keeper.waiting_bytes == 700)
-        assert desk.keeper.behind_s == 12.0
+        await until(lambda: "Read-only" in (desk.keeper.fault or ""))
+        assert (desk.keeper.waiting_bytes, desk.keeper.behind_s) == (700, 12.0)
         assert desk.keeper.snapshot is None
+
+    desk.run(use)
+
+
+def test_a_thread_that_is_busy_for_too_long_is_no_journal_that_is_written(desk: Desk):
+    began, goes_on = threading.Event(), threading.Event()
+
+    def drain() -> int:
+        began.set()
+        goes_on.wait(10)
+        return 0
+
+    async def use() -> None:
+        await until(lambda: desk.keeper.snapshot is not None)
+        desk.disk.drain = drain
+        await until(began.is_set)
+        desk.disk.waiting = 3
+        desk.time += module.BUSY_S
+        assert desk.keeper.fault is None
+        desk.time += 1
+        assert desk.keeper.fault == "the watcher has been busy with it for 6 s"
+        assert (desk.keeper.waiting_bytes, desk.keeper.behind_s) == (300, 6.0)
+        desk.disk.waiting = 0
+        goes_on.set()
+        await until(lambda: desk.keeper.fault is None)
+        assert desk.keeper.behind_s == 0
+
+    desk.run(use)
+
+
+def test_how_far_behind_it_is_counts_from_the_last_time_that_nothing_waited(desk: Desk):
+    drained: list[float] = []
+
+    def drain() -> int:
+        drained.append(desk.time)
+        return 1  # and there is always more
+
+    async def use() -> None:
+        await another_round(desk)
+        desk.disk.drain = drain
+        desk.disk.waiting = 1
+        await until(lambda: len(drained) > 0)
+        desk.time += 30
+        await until(lambda: drained[-1] == 30)
+        assert desk.keeper.behind_s == 30
+        desk.disk.drain = lambda: 0
 
     desk.run(use)
 
