@@ -2,8 +2,8 @@
 
 A label is the difference of two prices, and both must be the same market's: another exchange's price of the same minute
 differs by as much as a label's band. So a prediction's own close is its row's, and the later one is told by the series
-of prices (`feeds.py`) that the row belongs to. Where that series ended, as with its worker, another one that was at the
-same price stands in.
+of prices (`feeds.py`) that the row belongs to, or by another worker's telling of the same series, known by the bars
+that both hold. Where there is neither, another series that was at the same price stands in, a horizon later.
 
 What can still go wrong: two markets whose prices are equal to the millionth at the moment of a prediction whose feed
 ended, of which only the wrong one goes on; and callers who send single closes of different markets and never of the
@@ -42,6 +42,10 @@ OVERDUE_SINCE_MS: Final = 7 * DAY_MS
 MOST_FEEDS: Final = 100
 """That are asked about one prediction whose own feed ended: a caller whose windows have nothing in common may have
 begun hundreds that hold the same minute."""
+
+SIBLING_BARS: Final = 10
+"""That two feeds must share in the two horizons before a prediction, none of them at two prices, to be one series told
+by two workers: a bot asks now one and now another of them. Two markets do not agree to the last digit for so long."""
 
 WAITING: Final = """
     predictions.feed IS NOT NULL AND as_of_ms IS NOT NULL AND band IS NOT NULL AND outcome IS NULL
@@ -188,14 +192,14 @@ _ORPHANS: Final = f"""
 def _label_orphans(
     connection: sqlite3.Connection, line: ClosesLine, new: Mapping[int, float], horizons: Sequence[int], now_ms: int
 ) -> None:
-    """Label other feeds' predictions two horizons before a feed's new closes, which it may stand in for by then.
+    """Label other feeds' predictions that a feed's new closes may decide: one horizon before them where it tells the
+    same series, two horizons before them where it may stand in.
 
-    Theirs would have told the bar of one horizon before: their workers have ended, or their callers went elsewhere. A
-    feed tells its bars in their order, so that of the three that it must hold the last one comes last.
+    In the latter case theirs would have told the bar of one horizon before: their workers have ended, or their callers
+    went elsewhere. A feed tells its bars in their order, so that of those that it must hold the last one comes last.
     """
     for horizon_ms in horizons:
-        for at_ms in new:
-            as_of_ms = at_ms - 2 * horizon_ms
+        for as_of_ms in sorted({at_ms - ahead * horizon_ms for at_ms in new for ahead in (1, 2)}):
             if line.begins and as_of_ms not in new:
                 continue
             values = {"symbol": line.symbol, "feed": line.feed, "as_of_ms": as_of_ms, "horizon_ms": horizon_ms}
@@ -207,6 +211,12 @@ _SAID_BY_OTHERS: Final = f"""
     SELECT later.close, EXISTS (
         SELECT 1 FROM closes
         WHERE symbol = :symbol AND at_ms = :as_of_ms + 2 * :horizon_ms AND feed = begun.feed
+    ), (
+        SELECT count(*) >= {SIBLING_BARS} AND total(abs(own.close - theirs.close) > {SAME_CLOSE} * own.close) = 0
+        FROM closes AS own INDEXED BY of_feed CROSS JOIN closes AS theirs
+            ON theirs.symbol = :symbol AND theirs.at_ms = own.at_ms AND theirs.feed = begun.feed
+        WHERE own.symbol = :symbol AND own.feed = :feed
+            AND own.at_ms BETWEEN :as_of_ms - 2 * :horizon_ms AND :as_of_ms
     )
     FROM closes AS begun
     CROSS JOIN closes AS later
@@ -219,16 +229,18 @@ _SAID_BY_OTHERS: Final = f"""
 
 
 def _label_from_others(connection: sqlite3.Connection, orphans: Sequence[_Waiting], now_ms: int) -> None:
-    """Label predictions whose own feed lacks their bar from those that were at the same price.
+    """Label predictions whose own feed lacks their bar from others: from one that is the same series, else from those
+    that were at the same price.
 
-    One of these must be a whole horizon beyond that bar: a feed that is merely late has told it by then.
+    One of the latter must be a whole horizon beyond that bar: a feed that is merely late has told it by then.
     """
     labels: list[_Label] = []
     ambiguous: list[tuple[str, int]] = []
     for row in orphans:
         said = connection.execute(_SAID_BY_OTHERS, vars(row)).fetchall()
-        closes = [close for close, _ in said]
-        if not any(is_beyond for _, is_beyond in said):
+        siblings = [close for close, _, is_sibling in said if is_sibling]
+        closes = siblings or [close for close, _, _ in said]
+        if not siblings and not any(is_beyond for _, is_beyond, _ in said):
             continue
         lowest, highest = (class_of(row.close, close, row.band) for close in (min(closes), max(closes)))
         if lowest == highest:

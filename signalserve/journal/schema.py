@@ -72,6 +72,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         told_ms INTEGER NOT NULL,           -- when it came, or became null: bars of long ago may be replayed today
         PRIMARY KEY (symbol, at_ms, feed)
     ) WITHOUT ROWID;
+    CREATE INDEX of_feed ON closes (symbol, feed, at_ms, close);
     CREATE INDEX told_differently ON closes (symbol, told_ms) WHERE close IS NULL;
     CREATE TABLE spools (name TEXT PRIMARY KEY, offset INTEGER NOT NULL) WITHOUT ROWID;  -- how far each is drained
     CREATE TABLE counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;   -- what was seen and left out

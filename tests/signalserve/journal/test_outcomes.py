@@ -238,6 +238,55 @@ def test_a_late_prediction_of_a_feed_that_ended_is_labelled_from_another_one(db)
     assert row(db) == (UP, 101.0, "bars", NOW)
 
 
+def series(feed: str, *, shared: int = 12, one_off: int | None = None) -> ClosesLine:
+    """The last bars up to AS_OF, all at prices of their own. one_off: the bar, counted from AS_OF, that differs."""
+    closes = [100.0 + 0.01 * bar for bar in range(shared - 1, -1, -1)]
+    if one_off is not None:
+        closes[-1 - one_off] += 0.005
+    return bars(*closes, last=0, feed=feed)
+
+
+def tell_next(db: sqlite3.Connection, feed: str, later: float = 101.0) -> None:
+    take_closes(db, bars(*[100.0] * (HORIZON - 1), later, last=HORIZON, feed=feed), NOW)
+
+
+def test_another_workers_telling_of_the_same_series_labels_at_once(db):
+    put(db)
+    for feed in ("w-1", "w-2"):
+        take_closes(db, series(feed), NOW)
+    tell_next(db, "w-2")
+    assert row(db) == (2, 101.0, "bars", NOW)
+
+
+def test_and_so_it_does_for_a_prediction_that_comes_late(db):
+    for feed in ("w-1", "w-2"):
+        take_closes(db, series(feed), NOW)
+    tell_next(db, "w-2")
+    put(db)
+    label_late(db, "p1", NOW)
+    assert outcomes(db) == [2]
+
+
+@pytest.mark.parametrize(
+    "other", [series("w-2", shared=9), series("w-2", one_off=3), series("w-2", one_off=11)], ids=["few", "near", "far"]
+)
+def test_a_series_that_shares_too_little_or_differs_once_does_not(db, other):
+    put(db)
+    take_closes(db, series("w-1"), NOW)
+    take_closes(db, other, NOW)
+    tell_next(db, "w-2")
+    assert outcomes(db) == [None]
+
+
+def test_the_own_series_counts_before_one_that_only_shares_the_price(db):
+    put(db)
+    for line in (series("w-1"), series("w-2"), series("w-3", one_off=5)):
+        take_closes(db, line, NOW)
+    tell_next(db, "w-3", later=99.0)
+    tell_next(db, "w-2", later=101.0)
+    assert outcomes(db) == [2]
+
+
 def test_a_feed_at_another_price_never_stands_in(db):
     put(db, "p1", close=100.0 * (1 + 9e-7))
     put(db, "p2", close=100.0 * (1 + 11e-7))
@@ -724,19 +773,25 @@ def test_labelling_steps_through_indexes_prices_before_predictions(db):
     found = searches(db, lambda: take_closes(db, bars(100.0, last=30, feed="w-2"), NOW))
     late = searches(db, lambda: label_late(db, "p1", NOW))
     bar = "closes USING PRIMARY KEY (symbol=? AND at_ms=? AND feed=?)"
-    horizons, known, own, orphans, others = found
+    horizons, known, own, orphans, others, sooner = found
     assert horizons == ["SCAN bundles"]
     assert known == [f"SEARCH {bar}"]
     assert own == ["SEARCH predictions USING INDEX own_feed (symbol=? AND feed=? AND as_of_ms>? AND as_of_ms<?)"]
-    assert orphans == [
-        "SEARCH begun USING PRIMARY KEY (symbol=? AND at_ms=? AND feed=?)",
-        "SEARCH later USING PRIMARY KEY (symbol=? AND at_ms=? AND feed=?)",
-        "SEARCH predictions USING INDEX waiting (as_of_ms=? AND symbol=? AND close>? AND close<?)",
-    ]
+    assert (
+        orphans
+        == sooner
+        == [
+            "SEARCH begun USING PRIMARY KEY (symbol=? AND at_ms=? AND feed=?)",
+            "SEARCH later USING PRIMARY KEY (symbol=? AND at_ms=? AND feed=?)",
+            "SEARCH predictions USING INDEX waiting (as_of_ms=? AND symbol=? AND close>? AND close<?)",
+        ]
+    )
     assert others == [
         "SEARCH begun USING PRIMARY KEY (symbol=? AND at_ms=?)",
         "SEARCH later USING PRIMARY KEY (symbol=? AND at_ms=? AND feed=?)",
         f"SEARCH {bar}",
+        "SEARCH own USING COVERING INDEX of_feed (symbol=? AND feed=? AND at_ms>? AND at_ms<?)",
+        "SEARCH theirs USING PRIMARY KEY (symbol=? AND at_ms=? AND feed=?)",
     ]
     assert late == [
         [
