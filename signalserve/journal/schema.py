@@ -20,7 +20,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         arm TEXT NOT NULL,                  -- v6_fixed, v8 or ensemble
         answered INTEGER NOT NULL,          -- 1: what the caller got; 0: computed beside it
         mode TEXT NOT NULL,
-        assigned TEXT NOT NULL,             -- the arm that the toggles say
+        assigned TEXT NOT NULL,             -- the arm that the toggles say; of an endpoint of one model, that one
         degraded TEXT,                      -- why another answered
         left_out TEXT,                      -- why statistics leave it out: out, override, repeat; else null
         config_id INTEGER NOT NULL,
