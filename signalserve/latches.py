@@ -105,12 +105,14 @@ def _read(text: bytes) -> Latch:
 def _by_name(path: Path) -> Iterator[Latch]:
     """What the name of a damaged file still says: a model that is out stays so. Nothing for a file that is no latch."""
     parts = path.stem.split(".")
-    if len(parts) == 4 and not path.is_dir():
+    try:
+        is_ours, changed_ms = len(parts) == 4 and not path.is_dir(), int(path.stat().st_mtime * 1000)
+    except FileNotFoundError:  # cleared meanwhile
+        return
+    except PermissionError:
+        is_ours, changed_ms = len(parts) == 4, 0
+    if is_ours:
         endpoint, symbol, generation, sha256 = parts
-        try:
-            changed_ms = int(path.stat().st_mtime * 1000)
-        except FileNotFoundError:
-            return
         yield Latch(endpoint, symbol, generation, sha256, (DAMAGED,), changed_ms, None)
 
 
