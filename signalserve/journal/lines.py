@@ -90,7 +90,7 @@ class ClosesLine:
 @dataclass(frozen=True)
 class BundleLine:
     """A model as a worker loaded it; what its predictions' labels are made by. horizon_bars, neutral_band: None where
-    nobody knows what it was taught.  base_rates: (3,) shares of the classes in what it learned from, None where unknown."""
+    nobody knows what it was taught.  base_rates: (3,) class shares of what it learned from, None where unknown."""
 
     kind: ClassVar[str] = "bundle"
     sha256: str
