@@ -214,8 +214,13 @@ def test_readiness_is_lost_within_seconds_when_the_frontend_hangs(server: Server
     java.suspend()
     try:
         wait_for(lambda: not ready(server), 10)
-        faults = httpx.get(f"{server.watcher}/ready", trust_env=False).json()["not_ready"]
-        assert "v8 SOL-USD" in faults
+
+        def faults() -> dict[str, str]:
+            answer: dict[str, str] = httpx.get(f"{server.watcher}/ready", trust_env=False).json()["not_ready"]
+            return answer
+
+        wait_for(lambda: len(faults()) == 12, 10)  # each probe has its own moment
+        assert "v8 SOL-USD" in faults()
     finally:
         java.resume()
     wait_for(lambda: ready(server), 30)

@@ -98,7 +98,7 @@ def test_real_bars_too(server: Server, real_bars: dict[str, Candles]) -> None:
 
 def test_told_outcomes_are_joined_once_and_never_contradicted(server: Server) -> None:
     sample = (server.folder / "requests" / "rows.json").read_bytes()
-    answer = server.ask("ensemble", orjson.loads(sample)).json()
+    answer = server.ask("ensemble", {**orjson.loads(sample), "as_of": "2025-11-24T10:00:00Z"}).json()
 
     def tell(direction: str) -> dict[str, int]:
         claim = {"prediction_id": answer["prediction_id"], "direction": direction}
@@ -107,5 +107,8 @@ def test_told_outcomes_are_joined_once_and_never_contradicted(server: Server) ->
     assert tell("UP")["joined"] == 1
     assert tell("UP") == {"joined": 0, "already_known": 1, "unknown": 0, "contradicting": 0, "undecidable": 0}
     assert tell("DOWN")["contradicting"] == 1
+    early = server.ask("ensemble", orjson.loads(sample)).json()
+    claim = {"prediction_id": early["prediction_id"], "direction": "UP"}
+    assert server.ask("ensemble", {"outcomes": [claim]}).json()["undecidable"] == 1  # nobody can know that yet
     unknown = server.ask("ensemble", {"outcomes": [{"prediction_id": "none", "direction": "UP"}]}).json()
     assert unknown["unknown"] == 1
