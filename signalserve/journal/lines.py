@@ -7,7 +7,7 @@ counted and set aside, never guessed at.
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Final
 
 import orjson
@@ -173,8 +173,3 @@ def decode_line(raw: bytes) -> Line:
         return cls(**content)
     except TypeError as error:
         raise ValueError(str(error)) from None
-
-
-def as_dict(line: Line) -> dict[str, Any]:
-    """The line's fields as plain values."""
-    return asdict(line)
