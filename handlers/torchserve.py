@@ -17,8 +17,8 @@ from signalserve.environment import (
     LOAD_FAILED,
     PROBE_VARIABLE,
     RUN_VARIABLE,
-    SETTINGS_VARIABLE,
     WATCHER_VARIABLE,
+    default_settings,
 )
 from signalserve.log import event, log_to_stderr
 from signalserve.service import Endpoint, RawRequest, Reply, Service
@@ -45,7 +45,7 @@ def load_service(context: Context, endpoint: Endpoint) -> Service:
         return Service.load(
             Path(context.system_properties["model_dir"]),
             endpoint,
-            settings_path=Path(os.environ.get(SETTINGS_VARIABLE, "serving.yaml")),
+            settings_path=default_settings(os.environ),
             engine=os.environ.get(ENGINE_VARIABLE, "auto"),
             device=device_of(context),
             probe_secret=os.environ.get(PROBE_VARIABLE),

@@ -26,7 +26,7 @@ REMEMBERED: Final = 64
 sends candles that reach back shares what it sends with what was told."""
 MOST_FEEDS: Final = 32
 """Of one symbol in one worker; the one that was silent for longest is forgotten, and begins anew when it comes back."""
-SAME: Final = 1e-9
+SAME_CLOSE: Final = 1e-9
 """Relative: the same bar told twice differs by no more than how its price was written."""
 
 
@@ -48,7 +48,7 @@ class _Feed:
         shared = min(len(ours), len(theirs))
         if shared == 0:
             return False
-        agree = np.isclose(ours[-shared:], theirs[-shared:], rtol=SAME, atol=0)
+        agree = np.isclose(ours[-shared:], theirs[-shared:], rtol=SAME_CLOSE, atol=0)
         return 2 * int(np.count_nonzero(agree)) > shared
 
 

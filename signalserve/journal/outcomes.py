@@ -24,14 +24,12 @@ from typing import Any, Final
 import orjson
 
 from signalserve.candles import CLOCK_SKEW_MS
-from signalserve.feeds import TOLD
+from signalserve.feeds import SAME_CLOSE, TOLD
 from signalserve.journal.counts import bump
 from signalserve.journal.lines import ClosesLine
 from signalserve.labels import class_of
 from signalserve.outcome_request import OutcomeClaim
 
-SAME_CLOSE: Final = 1e-9
-"""Relative: the same bar told twice differs by no more than how its price was written."""
 SAME_PRICE: Final = 1e-6
 """Relative: a price that went through float32 is still the same one, another market's is not, but for chance."""
 DAY_MS: Final = 24 * 3_600_000
