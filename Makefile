@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 LOCK := $(if $(filter gpu,$(EXTRA)),requirements-gpu.txt,requirements.txt)
 BARS ?= ../shared/data
 
-.PHONY: help serve test check format format-check lint types archives reference bench lock clean
+.PHONY: help serve test check format format-check lint types archives reference bench monitoring lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ reference: $(VENV)/.serve-$(EXTRA) ## train the reference models (BARS=folder of
 
 bench: $(VENV)/.dev ## measure the service beside a plain FastAPI one
 	@$(BIN)/python bench/serve.py
+
+monitoring: $(VENV)/.dev ## write the Prometheus rules anew
+	@$(BIN)/python -m monitoring rules
 
 lock: ## resolve the locked requirements anew
 	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet pip-tools

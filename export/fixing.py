@@ -26,7 +26,7 @@ from export.forward import Progress, forward
 from export.labels import neutral_band
 from export.quality import describe, probabilities_of, report_of
 from export.recalibration import Fitted, Sample, fit
-from export.reference_stream import describe_stream
+from export.reference_stream import describe_stream, keep
 from export.scores import Gains, gains
 from export.series import Series
 from export.split import SHARES, Part, Split, split_in_time
@@ -35,6 +35,7 @@ from export.versions import next_version
 from signalserve.bundle import Bundle, CalibrationValues, Manifest, ScalerValues, Span, Spans, sha256_of, write_bundle
 from signalserve.bundle import Labels as Taught
 from signalserve.candles import iso
+from signalserve.drift.kept import KeptStream
 from signalserve.errors import DataError
 from signalserve.pipeline import Calibration
 
@@ -67,7 +68,7 @@ class Mended:
 
     imported: as its file is.  bundle: as it is now, in memory.  taught: the labels; band_from_bars: whether the
     first part chose their band.  scaler_span: what the scaler was fitted on.  gains: of the mended one on the test
-    part, over the calibration part's class shares and over its own.
+    part, over the calibration part's class shares and over its own.  kept: the test part's predictions, for the bundle.
     """
 
     imported: Imported
@@ -78,6 +79,7 @@ class Mended:
     scaler_span: Span
     calibration: Sample
     test: Sample
+    kept: KeptStream
     fitted: Fitted
     before: State
     after: State
@@ -142,6 +144,7 @@ def mend(
         scaler_span=series.span_of(split.train),
         calibration=calibration,
         test=test,
+        kept=keep(series, split.test, test.raw_logits, model.manifest.scaler),
         fitted=fitted,
         before=_state(as_it_was.judged, old, horizon, has_scaler=imported.has_scaler),
         after=_state(test.judged, new, horizon, has_scaler=True),
@@ -196,9 +199,8 @@ def write(mended: Mended, root: Path, command: str) -> Path:
         },
     }
     fields = {name: getattr(manifest, name) for name in Manifest.model_fields if name != "files"}
-    probabilities = probabilities_of(mended.test.raw_logits, _calibration_of(manifest))
-    reference = describe_stream(mended.test.raw_logits, probabilities, mended.test.span)
-    return write_bundle(root, {**fields, **changes}, mended.bundle.weights, reference)
+    reference = describe_stream(mended.kept, manifest.calibration, mended.test.span, len(manifest.columns))
+    return write_bundle(root, {**fields, **changes}, mended.bundle.weights, reference, mended.kept.tensors())
 
 
 def seen_in_words(mended: Mended) -> str:

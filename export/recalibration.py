@@ -50,6 +50,7 @@ from signalserve import CLASSES
 from signalserve.bundle import Bundle, CalibrationValues, Manifest, Span
 from signalserve.bundle import Labels as Taught
 from signalserve.candles import iso
+from signalserve.drift.kept import KeptStream
 from signalserve.errors import DataError
 from signalserve.intervals import Interval
 from signalserve.pipeline import Calibration
@@ -179,13 +180,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Recalibration:
-    """All of it. data: the file of bars, by name and sha256."""
+    """All of it. data: the file of bars, by name and sha256.  kept: the test part's predictions, for the bundle."""
 
     bundle: Bundle
     taught: Taught
     data: Mapping[str, str]
     calibration: Sample
     test: Sample
+    kept: KeptStream
     fitted: Fitted
     evaluation: Evaluation
 
@@ -359,7 +361,8 @@ def write(done: Recalibration, root: Path, command: str) -> Path:
         done.bundle,
         root,
         command=command,
-        reference=describe_stream(test.raw_logits, probabilities_of(test.raw_logits, calibration), test.span),
+        reference=describe_stream(done.kept, new, test.span, len(old.columns)),
+        kept=done.kept,
         labels=done.taught,
         calibration=new,
         spans=old.spans.model_copy(update={"calibration": done.calibration.span, "test": test.span}),

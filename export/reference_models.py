@@ -21,8 +21,8 @@ from export import train
 from export.gates import GateSettings
 from export.judging import TooFewWindows, draw_samples, judge_bundle
 from export.labels import neutral_band
-from export.quality import describe, probabilities_of, report_of
-from export.reference_stream import describe_stream
+from export.quality import describe, report_of
+from export.reference_stream import describe_stream, keep
 from export.scores import baselines, class_shares
 from export.series import Series
 from export.split import Part, Split, cut, split_in_time, usable
@@ -30,6 +30,7 @@ from export.temperature import fit_temperature
 from export.train import Epoch, Trained
 from signalserve.bundle import (
     Bundle,
+    CalibrationValues,
     Gates,
     Manifest,
     ScalerValues,
@@ -248,11 +249,15 @@ def write(market: Market, draft: Draft, out: Path, version: str, command: str) -
         "golden": golden_answer(calibrated(network, scaler, calibration, double=True), scaler_values, WINDOW),
     }
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
+    kept = keep(market.series, split.test, raw_logits, scaler_values)
     reference = describe_stream(
-        raw_logits, probabilities_of(raw_logits, calibration), market.series.span_of(split.test)
+        kept,
+        CalibrationValues(clamp=CLAMP, temperature=fit.temperature, method="nll"),
+        market.series.span_of(split.test),
+        len(COLUMNS),
     )
     manifest["gates"] = judged(market, Bundle(out, Manifest(**manifest, files={}), weights, reference, sha256=""))
-    return write_bundle(out, manifest, weights, reference)
+    return write_bundle(out, manifest, weights, reference, kept.tensors())
 
 
 def judged(market: Market, bundle: Bundle) -> Gates | None:

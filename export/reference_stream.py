@@ -10,8 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from export.scores import by_class, class_shares, mean_and_error
+from export.series import Series
+from export.split import Part
 from signalserve import CLASSES
-from signalserve.bundle import Span
+from signalserve.bundle import CalibrationValues, ScalerValues, Span
+from signalserve.drift.kept import KeptStream
+from signalserve.drift.limits import simulate_limits
+from signalserve.drift.reference import make_reference
+from signalserve.drift.surrogates import SHORTEST
+from signalserve.off_scale import off_scale_shares
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,25 +32,37 @@ LAGS: Final = (1, 5, 15, 60)
 """Minutes: the next prediction, the labels' horizon, and the first window that shares no bar."""
 
 
-def describe_stream(raw_logits: Floats, probabilities: Floats, span: Span) -> dict[str, Any]:
+def keep(series: Series, part: Part, raw_logits: Floats, scaler: ScalerValues) -> KeptStream:
+    """The part's predictions as a bundle keeps them. raw_logits: (len(part), classes known), of its windows, in order.
+
+    Raises DataError for bars without times, ValueError for logits that are not finite.
+    """
+    as_of_ms = series.times()[part.ends] + series.interval_ms
+    return KeptStream(as_of_ms, raw_logits, off_scale_shares(series.rows, part.ends, part.window, scaler))
+
+
+def describe_stream(kept: KeptStream, calibration: CalibrationValues, span: Span, columns: int) -> dict[str, Any]:
     """Everything `reference.json` holds; plain numbers, no NaN or infinity.
 
-    raw_logits: (n, classes that the network knows: 3, or DOWN and UP).  probabilities: (n, 3).  Both one prediction a
-    bar, in time order, n > BINS.  span: the bars behind them.  The logit of a class that it does not know is null.
-    Raises ValueError for fewer or for something not finite.
+    kept: more than BINS predictions.  calibration: the clamp and temperature that turn them into probabilities.  span:
+    the bars behind them.  columns: that the model reads.  The logit of a class that it does not know is null.  `drift`
+    is null where they are too few to learn their dependence from; it takes ten to twenty seconds of drawing.
+    Raises ValueError for fewer predictions.
     """
-    n = len(probabilities)
-    known = {3: CLASSES, 2: ("DOWN", "UP")}.get(raw_logits.shape[-1], ())
-    if n <= BINS or raw_logits.shape != (n, len(known)) or probabilities.shape != (n, len(CLASSES)):
-        raise ValueError(
-            f"expected two arrays of more than {BINS} x {len(CLASSES)}, got {raw_logits.shape}, {probabilities.shape}"
-        )
-    if not (np.isfinite(raw_logits).all() and np.isfinite(probabilities).all()):
-        raise ValueError("expected finite logits and probabilities, got NaN or infinity")
+    stream, raw_logits = kept.stream(calibration), kept.raw_logits
+    n = len(stream)
+    if n <= BINS:
+        raise ValueError(f"expected more than {BINS} predictions, got {n}")
+    probabilities = stream.probabilities
+    known = {3: CLASSES, 2: ("DOWN", "UP")}[raw_logits.shape[1]]
+    drift = None
+    if n >= SHORTEST:
+        limits = simulate_limits(stream)
+        drift = make_reference(stream, limits, clamp=calibration.clamp, columns=columns).to_json()
     predicted = probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "n": n,
         "span": span.model_dump(),
         "confidence": confidence_bins(confidence),
@@ -57,6 +76,7 @@ def describe_stream(raw_logits: Floats, probabilities: Floats, span: Span) -> di
         },
         "runs": describe_runs(predicted),
         "dependence": describe_dependence(confidence),
+        "drift": drift,
     }
 
 

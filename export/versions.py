@@ -8,6 +8,7 @@ from typing import Any
 
 import signalserve
 from signalserve.bundle import Bundle, Manifest, load_bundle, newest_bundles, version_key, write_bundle
+from signalserve.drift.kept import KeptStream
 from signalserve.engine import calibrated_model
 from signalserve.errors import BundleError
 from signalserve.golden import golden_answer
@@ -39,13 +40,20 @@ def find_bundle(words: str, store: Path) -> Bundle:
 
 
 def revise(
-    bundle: Bundle, root: Path, *, command: str, reference: Mapping[str, Any] | None = None, **changes: Any
+    bundle: Bundle,
+    root: Path,
+    *,
+    command: str,
+    reference: Mapping[str, Any] | None = None,
+    kept: KeptStream | None = None,
+    **changes: Any,
 ) -> Path:
     """Write a new version under root with these fields of the manifest changed; returns its folder.
 
-    command: what does this again; kept in the provenance with what it was made from.  reference: the new
-    `reference.json`, by default the old one.  changes: fields of `Manifest`; a change of anything but `gates` takes
-    an earlier verdict away, which was on another model.  Raises BundleError, and leaves nothing half-written.
+    command: what does this again; kept in the provenance with what it was made from.  reference, kept: the
+    new `reference.json` and the predictions that it describes, by default the old ones.  changes: fields of `Manifest`;
+    a change of anything but `gates` takes an earlier verdict away, which was on another model.
+    Raises BundleError, and leaves nothing half-written.
     """
     old = bundle.manifest
     version = next_version(root, old.generation, old.symbol)
@@ -67,7 +75,8 @@ def revise(
     draft = Bundle(bundle.path, old.model_copy(update={"calibration": fields["calibration"]}), bundle.weights, {}, "")
     fields["golden"] = golden_answer(calibrated_model(draft).double(), old.scaler, old.window)
     new_reference = bundle.reference if reference is None else reference
-    folder = write_bundle(root, fields, bundle.weights, new_reference)
+    stream = kept.tensors() if kept else bundle.stream
+    folder = write_bundle(root, fields, bundle.weights, new_reference, stream)
     try:
         load_bundle(folder)  # it reads back as it was meant
     except BundleError:

@@ -34,6 +34,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--keep-gb", type=_positive, default=4.0, help="of the journal's database (default %(default)s)"
     )
+    parser.add_argument(
+        "--days-between-false-alarms",
+        type=_positive,
+        default=30.0,
+        help="of drift, over all symbols and arms together: what sets its limits (default %(default)s)",
+    )
+    parser.add_argument(
+        "--statistics-every",
+        type=_positive,
+        default=10.0,
+        metavar="SECONDS",
+        help="between two looks of drift and live quality; less only where days are replayed in minutes",
+    )
     parser.add_argument("--samples", type=Path, default=Path("var/requests"), help="where to write the sample requests")
     parser.set_defaults(run=run)
 

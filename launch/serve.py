@@ -101,6 +101,8 @@ def _watcher(args: argparse.Namespace, ports: Ports) -> list[str]:
         *("--host", ports.host, "--port", str(ports.watcher)),
         *("--inference-url", ports.reach(ports.inference), "--model-store", str(args.model_store)),
         *("--keep-days", str(args.keep_days), "--keep-gb", str(args.keep_gb)),
+        *("--days-between-false-alarms", str(args.days_between_false_alarms)),
+        *("--statistics-every", str(args.statistics_every)),
     ]
 
 

@@ -3,6 +3,7 @@
     manifest.json         everything needed to run and to judge the model, and the sha256 of every other file
     weights.safetensors   the network's tensors
     reference.json        what its predictions looked like on data it was not trained on
+    stream.safetensors    those predictions themselves, where they were kept
 
 Nothing here is a pickle and nothing read here can execute. A version is written once and never changed.
 """
@@ -27,6 +28,7 @@ from signalserve.errors import BundleError
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 REFERENCE = "reference.json"
+STREAM = "stream.safetensors"
 
 ARCHIVES_INDEX = "archives.json"
 """In the model store: what its archives were built from, {"made_from": hash, "bundles": {name: sha256}}."""
@@ -159,6 +161,19 @@ class Bundle:
     sha256: str
 
     @property
+    def stream(self) -> dict[str, Array] | None:
+        """The tensors of STREAM, read anew; None where none was kept. `drift.kept` knows what they are.
+
+        Raises BundleError for a file that can't be read.
+        """
+        if STREAM not in self.manifest.files:
+            return None
+        try:
+            return safetensors.numpy.load(_read(self.path / STREAM))
+        except safetensors.SafetensorError as error:
+            raise BundleError(f"{self.path / STREAM}: {error}; restore the folder or remove the version") from None
+
+    @property
     def name(self) -> str:
         return f"{self.manifest.generation}/{self.manifest.symbol}/{self.manifest.version}"
 
@@ -223,24 +238,35 @@ def newest_bundles(root: Path, pins: Mapping[str, Mapping[Any, str]] | None = No
     return list(chosen.values())
 
 
-def load_manifests(store: Path) -> list[Manifest]:
-    """The manifests of the bundles that the archives in this model store hold. Raises BundleError."""
+def load_bundles(store: Path) -> list[Bundle]:
+    """The bundles that the archives in this model store hold, verified. Raises BundleError."""
     try:
         names = json.loads((store / ARCHIVES_INDEX).read_text())["bundles"]
     except (OSError, ValueError, KeyError) as error:
         raise BundleError(f"{store / ARCHIVES_INDEX}: {error}; run make archives") from None
-    return [load_bundle(store / "bundles" / name).manifest for name in names]
+    return [load_bundle(store / "bundles" / name) for name in names]
+
+
+def load_manifests(store: Path) -> list[Manifest]:
+    """Their manifests alone. Raises BundleError."""
+    return [bundle.manifest for bundle in load_bundles(store)]
 
 
 def version_key(version: str) -> tuple[int, str]:
     return (int(version), "") if version.isdecimal() else (0, version)
 
 
-def write_bundle(root: Path, manifest: Mapping[str, Any], weights: Mapping[str, Array], reference: object) -> Path:
+def write_bundle(
+    root: Path,
+    manifest: Mapping[str, Any],
+    weights: Mapping[str, Array],
+    reference: object,
+    stream: Mapping[str, Array] | None = None,
+) -> Path:
     """Write a new version and return its folder; nothing half-written is ever visible.
 
-    manifest: the fields of Manifest except `files`.  Raises BundleError if that version exists already, or the folder
-    cannot be written.
+    manifest: the fields of Manifest except `files`.  stream: the tensors of STREAM, None to keep none.
+    Raises BundleError if that version exists already, or the folder cannot be written.
     """
     folder: Path = root / manifest["generation"] / manifest["symbol"] / manifest["version"]
     if folder.exists():
@@ -256,7 +282,9 @@ def write_bundle(root: Path, manifest: Mapping[str, Any], weights: Mapping[str, 
             safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in weights.items()})
         )
         (staging / REFERENCE).write_text(json.dumps(reference, indent=1, allow_nan=False) + "\n")
-        files = {name: sha256_of(staging / name) for name in (WEIGHTS, REFERENCE)}
+        if stream is not None:
+            (staging / STREAM).write_bytes(safetensors.numpy.save(dict(stream)))
+        files = {path.name: sha256_of(path) for path in sorted(staging.iterdir())}
         whole = Manifest.model_validate({**manifest, "files": files})
         (staging / MANIFEST).write_text(whole.model_dump_json(indent=1) + "\n")
         staging.rename(folder)

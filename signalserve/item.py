@@ -10,6 +10,7 @@ import numpy.typing as npt
 from signalserve.ensemble import pool
 from signalserve.errors import RequestError
 from signalserve.journal.lines import ArmLine, PredictionLine
+from signalserve.off_scale import Verdict
 from signalserve.request import Window
 from signalserve.response import ModelAnswer
 from signalserve.routing import Decision
@@ -22,7 +23,8 @@ Floats = npt.NDArray[np.float64]
 class Item:
     """asked: who should answer.  decision: who does, another where a model is out.
 
-    scale_signs: what the window's scale says of each model, as names of invariants.  input_off: the window is what is
+    scales: how far the window is off each model's scale, of every model that may run.  scale_signs: what that says of
+    the model, as names of invariants.  input_off: the window is what is
     wrong, and says nothing about any model.  out: the models that guardrails had taken out before the window came.
     unusable: those that must not answer this window for what they make of it, with the reason.  gave_nothing: a model
     that ran gave NaN or infinity.  answers: of the models that ran.  warnings: of the prediction; warnings_of: those
@@ -33,6 +35,7 @@ class Item:
     asked: Decision
     decision: Decision
     input_off: bool = False
+    scales: dict[Generation, Verdict] = field(default_factory=dict)
     scale_signs: dict[Generation, str] = field(default_factory=dict)
     out: Mapping[Generation, str] = field(default_factory=dict)
     unusable: dict[Generation, str] = field(default_factory=dict)
@@ -133,6 +136,7 @@ def arm_lines(item: Item, own: Defaults, *, answered: bool) -> list[ArmLine]:
 
 
 def _single(item: Item, answer: ModelAnswer, *, answered: bool, out: bool) -> ArmLine:
+    scale = item.scales[answer.generation]
     return ArmLine(
         answer.generation,
         answered,
@@ -144,6 +148,8 @@ def _single(item: Item, answer: ModelAnswer, *, answered: bool, out: bool) -> Ar
         [1.0],
         None,
         item.all_warnings([answer.generation]),
+        off_scale=scale.share,
+        largest_z=scale.largest,
     )
 
 

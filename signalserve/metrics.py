@@ -55,6 +55,14 @@ class Metrics:
     ) -> None:
         registry = registry if registry is not None else CollectorRegistry()
         self._endpoint = endpoint
+        self._starts = _children(
+            Counter(
+                "signalserve_worker_starts",
+                "How often a worker of the endpoint began, the dead ones included",
+                ["endpoint"],
+                registry=registry,
+            )
+        )
         self._predictions = _children(
             Counter(
                 "signalserve_predictions",
@@ -204,6 +212,7 @@ class Metrics:
             )
         )
         self._start_at_zero(models, tuple(variants))
+        self._starts(endpoint).inc()  # a worker has one of these
 
     def _start_at_zero(self, models: Mapping[str, Iterable[Generation]], variants: tuple[Variant, ...]) -> None:
         for symbol, generations in models.items():

@@ -38,11 +38,15 @@ OVERFLOW_BEYOND = 1e30
 class Verdict:
     """off_scale: answer, but warn.  by_many: more than a third of the columns are, which breaks an invariant.
 
+    share: of the columns that are off scale for most of the window, 0 to 1.  largest: |z| of the value furthest from
+    its mean, finite unless no_market says what is wrong with it.
     spike: no more than that, but a value where no market ever was: the input's doing, since a wrong scaler moves whole
     columns.  no_market: what is wrong with input that no market could give, else None.
     """
 
     off_scale: bool
+    share: float
+    largest: float
     by_many: bool
     spike: bool
     no_market: str | None
@@ -63,18 +67,33 @@ class ScaleCheck:
         """values: (window, features), raw, finite."""
         deviations = np.abs(values - self._mean) / self._scale  # (window, features), in standard deviations
         largest = float(deviations.max())
+        share = 0.0 if largest <= WARN_BEYOND else _share_beyond(deviations, WARN_BEYOND)
         if largest > OVERFLOW_BEYOND:
-            return Verdict(True, True, False, f"a value {largest:.0e} standard deviations from its mean")
-        off_scale = 0.0 if largest <= WARN_BEYOND else _share_beyond(deviations, WARN_BEYOND)
-        if off_scale <= MANY_COLUMNS:
+            fault = f"a value {largest:.0e} standard deviations from its mean"
+            return Verdict(True, share, largest, True, False, fault)
+        if share <= MANY_COLUMNS:
             spike = largest > REFUSE_BEYOND
-            return Verdict(off_scale > WARN_COLUMNS or spike, False, spike, None)
-        share = _share_beyond(deviations, REFUSE_BEYOND)
-        fault = f"{share:.0%} of the columns beyond {REFUSE_BEYOND:.0f} standard deviations"
-        return Verdict(True, True, False, fault if share > MANY_COLUMNS else None)
+            return Verdict(share > WARN_COLUMNS or spike, share, largest, False, spike, None)
+        refused = _share_beyond(deviations, REFUSE_BEYOND)
+        fault = f"{refused:.0%} of the columns beyond {REFUSE_BEYOND:.0f} standard deviations"
+        return Verdict(True, share, largest, True, False, fault if refused > MANY_COLUMNS else None)
 
 
 def _share_beyond(deviations: npt.NDArray[np.float64], bound: float) -> float:
     """The share of columns whose median deviation over the window is beyond the bound."""
     columns = np.count_nonzero(deviations > bound, axis=0) > len(deviations) // 2  # (features,)
     return float(np.count_nonzero(columns)) / len(columns)
+
+
+def off_scale_shares(
+    rows: npt.NDArray[np.float64], ends: npt.NDArray[np.int64], window: int, scaler: ScalerValues
+) -> npt.NDArray[np.float64]:
+    """`Verdict.share` of the windows ending at `ends`, (len(ends),).
+
+    rows: (n, features), raw, one a bar.  ends: each at least window - 1.
+    """
+    beyond = np.abs(rows - np.asarray(scaler.mean)) / np.asarray(scaler.scale) > WARN_BEYOND
+    sums = np.concatenate([np.zeros((1, rows.shape[1]), np.int64), np.cumsum(beyond, axis=0)])  # (n + 1, features)
+    columns = sums[ends + 1] - sums[ends + 1 - window] > window // 2
+    shares: npt.NDArray[np.float64] = columns.mean(axis=1)
+    return shares

@@ -66,6 +66,7 @@ class Scorer:
         """Note what the window's scale says of these models; the fault where it is nothing that a market could be."""
         symbol = item.window.symbol
         verdicts = {generation: self._scale_of(item, generation) for generation in generations}
+        item.scales |= verdicts
         if not any(verdict.off_scale for verdict in verdicts.values()):
             return None
         item.warnings.append("features_off_scale")

@@ -16,11 +16,12 @@ V6, V8, CONFIG = "6" * 64, "8" * 64, "c" * 64  # sha256 of two bundles and a con
 
 def arm(name: str = "v8", **fields: Any) -> ArmLine:
     """One model's answer, or for the name `ensemble` the pool's."""
-    line = ArmLine(name, True, False, [0.301, 0.228, 0.471], [3.92, -9.24, 8.33], 8.0, [V8], [1.0], None, [])
+    line = ArmLine(name, True, False, [0.301, 0.228, 0.471], [3.92, -9.24, 8.33], 8.0, [V8], [1.0], None, [], 0.0, 3.2)
     if name == "v6_fixed":
         line = replace(line, bundles=[V6])
     if name == "ensemble":
-        line = replace(line, raw_logits=None, temperature=1.1, bundles=[V6, V8], weights=[0.4, 0.6], method="log")
+        pool = {"temperature": 1.1, "bundles": [V6, V8], "weights": [0.4, 0.6], "method": "log"}
+        line = replace(line, raw_logits=None, off_scale=None, largest_z=None, **pool)
     return replace(line, **fields)
 
 

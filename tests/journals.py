@@ -71,6 +71,8 @@ def add_prediction(connection: sqlite3.Connection, minute: int = 0, **columns: A
         "logit_down": logit_down,
         "logit_neutral": logit_neutral,
         "logit_up": logit_up,
+        "off_scale": 0.0,
+        "largest_z": 3.2,
     }
     insert(connection, "predictions", **{**usual, **columns})
 

@@ -4,6 +4,9 @@ The windows that the weights have not seen are cut in time: everything is fitted
 last. With --target-confidence the temperature is set for a mean confidence instead, and the report says what that
 costs. Nothing is overwritten: the bundle's next version takes the temperature, and must be judged anew. None is written
 where the data asks for no other temperature, or bounds none, unless --write says so.
+
+With --reference-only the temperature stays, and with it the verdict of the gates: what monitoring compares with (the
+reference stream and the drift limits) is made anew, from the windows that neither weights nor temperature have seen.
 """
 
 import argparse
@@ -69,6 +72,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     writing = parser.add_mutually_exclusive_group()
     writing.add_argument("--dry-run", action="store_true", help="report only, write no version")
     writing.add_argument("--write", action="store_true", help="write a version even if the data asks for no change")
+    writing.add_argument(
+        "--reference-only", action="store_true", help="keep the temperature; make the reference and drift limits anew"
+    )
     add_output(parser)
     parser.set_defaults(run=run)
 
@@ -86,6 +92,10 @@ def run(args: argparse.Namespace) -> int:
     root = args.out or args.model_store / "bundles"
     check_writable(args.reports, *([] if args.dry_run else [root]))
     found = {bundle.name: bundle for bundle in (find_bundle(words, args.model_store) for words in args.bundles)}
+    if args.reference_only:
+        for bundle in found.values():
+            screen.say(f"{bundle.name}: {refer(bundle, source, args, screen, root)}")
+        return 0
     done = [recalibrate(bundle, source, args, target, screen) for bundle in found.values()]
     unwritten = [why_unwritten(one, args) for one in done]
     versions = [
@@ -135,10 +145,30 @@ def read_target(words: str | None) -> tuple[float, float] | None:
     return low, high
 
 
+def refer(bundle: "Bundle", source: "Source", args: argparse.Namespace, screen: Screen, root: Path) -> Path:
+    """Write the bundle's next version with a new reference and the same everything else; returns its folder."""
+    from export.forward import forward
+    from export.reference_stream import describe_stream, keep
+    from export.series import read_series
+    from export.unseen import unseen
+    from export.versions import revise
+
+    manifest = bundle.manifest
+    horizon = labels_of(args, manifest).horizon_bars
+    series = read_series(source, manifest.symbol, manifest.columns, manifest.interval_ms)
+    part = unseen(series, manifest, horizon, by_calibration_too=True, assume_unseen=args.assume_unseen)
+    with screen.progress(bundle.name, len(part)) as advance:
+        kept = keep(series, part, forward(bundle, series.rows, part.ends, progress=advance).raw_logits, manifest.scaler)
+    span = series.span_of(part)
+    reference = describe_stream(kept, manifest.calibration, span, len(manifest.columns))
+    return revise(bundle, root, command=command_line(), reference=reference, kept=kept, gates=manifest.gates)
+
+
 def recalibrate(
     bundle: "Bundle", source: "Source", args: argparse.Namespace, target: tuple[float, float] | None, screen: Screen
 ) -> "Recalibration":
     from export.recalibration import Recalibration, evaluate, fit, predict, split
+    from export.reference_stream import keep
     from export.series import read_series
     from signalserve.bundle import sha256_of
 
@@ -152,4 +182,5 @@ def recalibrate(
     fitted = fit(calibration, old.clamp, horizon, accuracy=args.accuracy, target=target)
     evaluation = evaluate(test, fitted, old.clamp, horizon, old.temperature)
     data = {"file": series.path.name, "sha256": sha256_of(series.path)}
-    return Recalibration(bundle, taught, data, calibration, test, fitted, evaluation)
+    kept = keep(series, parts[1], test.raw_logits, manifest.scaler)
+    return Recalibration(bundle, taught, data, calibration, test, kept, fitted, evaluation)

@@ -77,7 +77,7 @@ def _schema(columns: Sequence[str]) -> "pa.Schema":
     import pyarrow as pa
 
     numbers = ("row_id", "answered", "horizon_ms", "outcome")
-    reals = ("temperature", "latency_ms", "close", "band", "outcome_close")
+    reals = ("temperature", "latency_ms", "close", "band", "outcome_close", "off_scale", "largest_z")
     types = {
         **dict.fromkeys(MOMENTS, pa.timestamp("ms", tz="UTC")),
         **dict.fromkeys(numbers, pa.int64()),

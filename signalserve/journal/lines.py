@@ -25,6 +25,8 @@ class ArmLine:
     probabilities: (3,).  raw_logits: one for each class the network knows, 3 or 2; None for a pool.
     temperature: of the model, or of the pool.  bundles: sha256 of the manifest of each model that took part, with its
     weight in `weights`.  method: of the pool, None for one model.  warnings: about the input, and about those models.
+    off_scale: share of the columns off the model's scale, 0 to 1.  largest_z: |z| of the value furthest from its mean,
+    finite.  Both None for a pool, and in lines of workers that did not tell them yet.
     """
 
     arm: str
@@ -37,6 +39,8 @@ class ArmLine:
     weights: Sequence[float]
     method: str | None
     warnings: Sequence[str]
+    off_scale: float | None = None
+    largest_z: float | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ _COLUMNS: Final = (
     "prediction_id", "request_id", "endpoint", "symbol", "as_of_ms", "received_ms", "time_ms", "arm", "answered",
     "mode", "assigned", "degraded", "left_out", "config_id", "bundle_id", "pool", "logit_down", "logit_neutral",
     "logit_up", "p_down", "p_neutral", "p_up", "temperature", "latency_ms", "warnings", "close", "feed", "horizon_ms",
-    "band",
+    "band", "off_scale", "largest_z",
 )  # fmt: skip
 _INSERT: Final = f"INSERT INTO predictions ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
 
@@ -123,6 +123,7 @@ class Rows:
                 time_ms, arm.arm, arm.answered, line.mode, line.assigned, line.degraded, left_out,
                 self._config(line.config), bundle_id, pool, down, neutral, up, p_down, p_neutral, p_up,
                 arm.temperature, line.latency_ms, ",".join(arm.warnings), line.close, line.feed, horizon_ms, band,
+                arm.off_scale, arm.largest_z,
             ),
         )  # fmt: skip
 

@@ -77,6 +77,11 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE TABLE spools (name TEXT PRIMARY KEY, offset INTEGER NOT NULL) WITHOUT ROWID;  -- how far each is drained
     CREATE TABLE counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;   -- what was seen and left out
     """,
+    # 2
+    """
+    ALTER TABLE predictions ADD COLUMN off_scale REAL;  -- share of columns off the model's scale; null for a pool
+    ALTER TABLE predictions ADD COLUMN largest_z REAL;  -- largest |scaled feature|; null for a pool
+    """,
 )
 
 VERSION: Final = len(MIGRATIONS)

@@ -30,7 +30,7 @@ _OF_PREDICTIONS: Final = (
     *("row_id", "prediction_id", "request_id", "endpoint", "symbol", "as_of_ms", "received_ms", "time_ms"),
     *("arm", "answered", "mode", "assigned", "degraded", "left_out", "config_sha256", "bundle_sha256", "version"),
     *("pool", "logit_down", "logit_neutral", "logit_up", "p_down", "p_neutral", "p_up", "temperature"),
-    *("latency_ms", "warnings", "close", "feed", "horizon_ms", "band"),
+    *("off_scale", "largest_z", "latency_ms", "warnings", "close", "feed", "horizon_ms", "band"),
     *("outcome", "outcome_close", "outcome_source", "outcome_at_ms"),
 )
 _ELSEWHERE: Final = {

@@ -20,10 +20,12 @@ from starlette.routing import Route
 from signalserve.environment import PROBE_HEADER
 from signalserve.errors import JournalError
 from signalserve.watcher.fold import fold_dead
+from signalserve.watcher.intact import BundlesIntact
 from signalserve.watcher.journal_metrics import ModelsOut
 from signalserve.watcher.keeper import Keeper
 from signalserve.watcher.outcomes import parse_claims
 from signalserve.watcher.probes import Prober
+from signalserve.watcher.repeated import Repeated
 
 NO_JOURNAL = "nothing is recorded: the service was started with --journal none"
 
@@ -32,20 +34,23 @@ def make_app(
     prober: Prober,
     keeper: Keeper | None,
     models_out: ModelsOut,
+    bundles: BundlesIntact,
     metrics_folder: Path,
     secret: str,
     collectors: Sequence[Collector] = (),
+    repeated: Sequence[Repeated] = (),
 ) -> Starlette:
     """prober, keeper: run as long as the app; no keeper where nothing is recorded.  models_out: what the guardrails
-    took out.  metrics_folder: PROMETHEUS_MULTIPROC_DIR of the workers.  secret: what they mark their own requests with.
-    collectors: what else /metrics shows.
+    took out.  bundles: whether those on disk are intact.  metrics_folder: PROMETHEUS_MULTIPROC_DIR of the workers.
+    secret: what they mark their own requests with.  collectors: what else /metrics shows.  repeated: what else is done
+    as long as the app runs.
     """
-    collectors = (_Standings(prober), models_out, *collectors)
+    collectors = (_Standings(prober), models_out, bundles, *collectors)
 
     async def ready(_: Request) -> Response:
         faults = prober.not_ready()
         out = [f"{endpoint} {symbol} ({generation})" for endpoint, symbol, generation in models_out.names()]
-        beside = {"out": out, "journal": _journal_words(keeper)}
+        beside = {"out": out, "journal": _journal_words(keeper), "bundles": bundles.words()}
         if faults:
             return JSONResponse({"ready": False, "not_ready": faults, **beside}, status_code=503)
         return JSONResponse({"ready": True, "answering": sorted(prober.standings), **beside})
@@ -76,9 +81,13 @@ def make_app(
     @contextlib.asynccontextmanager
     async def running(_: Starlette) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(prober.run()), *([asyncio.create_task(keeper.run())] if keeper else [])]
+        for work in repeated:
+            work.start()
         try:
             yield
         finally:
+            for work in repeated:
+                work.stop()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

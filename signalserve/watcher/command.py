@@ -30,6 +30,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--model-store", type=Path, default=Path("model_store"))
     parser.add_argument("--keep-days", type=float, default=400)
     parser.add_argument("--keep-gb", type=float, default=4)
+    parser.add_argument(
+        "--statistics-every", type=float, default=10, metavar="SECONDS", help="less where days are replayed in minutes"
+    )
+    parser.add_argument("--days-between-false-alarms", type=float, default=30, help="of drift, over all arms together")
     parser.set_defaults(run=run)
 
 
@@ -37,32 +41,53 @@ def run(args: argparse.Namespace) -> int:
     import uvicorn
     from prometheus_client.registry import Collector
 
-    from signalserve.bundle import load_manifests
+    from signalserve.bundle import load_bundles
     from signalserve.journal import LATCHES
     from signalserve.journal.store import JournalStore
     from signalserve.log import event, log_to_stderr
     from signalserve.watcher.app import make_app
+    from signalserve.watcher.drift_metrics import DriftMetrics
+    from signalserve.watcher.estimated_accuracy import EstimatedAccuracy
+    from signalserve.watcher.freshness import Freshness
+    from signalserve.watcher.gpu import SAMPLE_S, Gpus
+    from signalserve.watcher.intact import CHECK_S, BundlesIntact
     from signalserve.watcher.journal_metrics import JournalMetrics, ModelsOut
     from signalserve.watcher.keeper import Keeper
     from signalserve.watcher.probes import Prober, make_probes
     from signalserve.watcher.quality_metrics import LiveQuality
+    from signalserve.watcher.references import FOLDER, References, model_references
+    from signalserve.watcher.repeated import Repeated
 
     secret, metrics_folder, run_folder = _shared()
     log_to_stderr()
-    manifests = load_manifests(args.model_store)
+    loaded = load_bundles(args.model_store)
+    manifests = [bundle.manifest for bundle in loaded]
     prober = Prober(list(make_probes(manifests)), args.inference_url, secret)
     journal = Path(os.environ[JOURNAL_VARIABLE]) if JOURNAL_VARIABLE in os.environ else None
     models_out = ModelsOut((journal or run_folder) / LATCHES, _models(prober.probes, args.model_store))
-    collectors: list[Collector] = []
+    bundles, gpus = BundlesIntact(args.model_store, manifests), Gpus()
+    collectors: list[Collector] = [gpus]
+    references = References(model_references(loaded), (journal or run_folder) / FOLDER)
     keeper = None
     if journal:
-        quality = LiveQuality(_arms(manifests))
+        arms, symbols = _arms(manifests), {manifest.symbol for manifest in manifests}
+        drift = DriftMetrics(arms, references, args.days_between_false_alarms)
+        quality, estimated, freshness = LiveQuality(arms), EstimatedAccuracy(arms), Freshness(symbols)
         open_store = partial(JournalStore, journal, keep_days=args.keep_days, keep_bytes=int(args.keep_gb * 1e9))
-        keeper = Keeper(journal, [quality], open_store=open_store)
-        collectors = [JournalMetrics(keeper), quality]
+        keeper = Keeper(
+            journal,
+            [freshness, drift, quality, estimated],
+            open_store=open_store,
+            statistics_every_s=args.statistics_every,
+        )
+        collectors += [JournalMetrics(keeper), freshness, drift, quality, estimated]
     event(logging.INFO, "watcher_started", port=args.port, probes=len(prober.probes), journal=str(journal or "none"))
-    app = make_app(prober, keeper, models_out, metrics_folder, secret, collectors)
-    uvicorn.run(app, host=args.host, port=args.port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
+    repeated = [Repeated("bundles", bundles.look, CHECK_S), Repeated("gpus", gpus.look, SAMPLE_S)]
+    app = make_app(prober, keeper, models_out, bundles, metrics_folder, secret, collectors, repeated)
+    try:
+        uvicorn.run(app, host=args.host, port=args.port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
+    finally:
+        references.close()
     return 0
 
 

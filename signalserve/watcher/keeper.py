@@ -74,9 +74,12 @@ class Keeper:
         statistics: Sequence[Statistics],
         *,
         open_store: Callable[[], JournalStore],
+        statistics_every_s: float = STATISTICS_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """folder: of the journal.  open_store: its JournalStore, or raises what a store raises."""
+        """folder: of the journal.  open_store: its JournalStore, or raises what a store raises.  statistics_every_s:
+        between two refreshes of the statistics; a replay of days in minutes wants less than the usual.
+        """
         self.snapshot: Snapshot | None = None
         self._fault: str | None = "it is being opened"
         self._folder = folder
@@ -89,7 +92,7 @@ class Keeper:
         self._kept_up_at = clock()
         self._overdue = 0
         self._retire_due = _Due(RETIRE_S, clock)
-        self._statistics_due = _Due(STATISTICS_S, clock)
+        self._statistics_due = _Due(statistics_every_s, clock)
         self._look_due = _Due(LOOK_S, clock)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
 

@@ -19,6 +19,7 @@ from signalserve.intervals import Interval, student, wilson
 from signalserve.journal import reading
 from signalserve.journal.reading import Matured
 from signalserve.metrics import CONFIDENCE_EDGES
+from signalserve.watcher.calibration_gap import Gap, gap_of
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -80,7 +81,7 @@ class Scores:
 
     nll: nats.  brier: summed over the classes, 0 … 2.  before: the shares of the labels that the model learned from,
     None where nobody told them.  hindsight: these outcomes' own shares, which nobody knew: what comes out better than
-    that is no luck with the shares.  bins: one for each of CONFIDENCE_EDGES.
+    that is no luck with the shares.  gap: mean confidence less accuracy.  bins: one for each of CONFIDENCE_EDGES.
     """
 
     effective_n: float | None
@@ -89,6 +90,7 @@ class Scores:
     brier: Figure
     before: Baseline | None
     hindsight: Baseline
+    gap: Gap
     bins: tuple[Bin, ...]
 
 
@@ -150,7 +152,9 @@ def _scores(matured: Matured, base_rates: Floats | None) -> Scores:
     probabilities, outcomes = matured.probabilities, matured.outcomes
     confidence, hits = probabilities.max(axis=1), probabilities.argmax(axis=1) == outcomes  # (n,)
     lags = _overlap(matured)
-    effective_n = None if lags is None else _independent(hits.astype(np.float64), lags)
+    effective_n, effective_gaps = (
+        None if lags is None else _independent(values, lags) for values in (hits.astype(np.float64), confidence - hits)
+    )
     accuracy = float(hits.mean())
     shares: Floats = np.bincount(outcomes, minlength=3) / len(outcomes)
     return Scores(
@@ -160,6 +164,7 @@ def _scores(matured: Matured, base_rates: Floats | None) -> Scores:
         brier=_figure(_brier_scores(probabilities, outcomes), lags),
         before=None if base_rates is None else _baseline(base_rates, outcomes),
         hindsight=_baseline(shares, outcomes),
+        gap=gap_of(confidence, hits, effective_gaps, lags),
         bins=_bins(confidence, hits),
     )
 

@@ -71,6 +71,10 @@ def test_latencies_and_batches_start_at_0(counted: Counted):
         assert counted.value("latency_seconds_count", stage=stage) == 0
 
 
+def test_a_workers_start_is_counted_once(counted: Counted):
+    assert counted.value("worker_starts_total") == 1
+
+
 def test_a_model_that_is_not_there_has_no_series(counted: Counted):
     assert counted.value("raw_logit_count", symbol="SOL-USD", generation="v8") is None
 

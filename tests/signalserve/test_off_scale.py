@@ -26,6 +26,23 @@ def test_more_than_a_sixth_warn_and_more_than_a_third_are_many(columns: int, war
     assert (verdict.off_scale, verdict.by_many) == (warned, by_many)
 
 
+def test_the_verdict_measures_the_share_of_columns_and_the_furthest_value():
+    values = window(2, 31, z=12.0)
+    values[0, 8] = 100.0 - 2.0 * 50.0  # a single value: far, and no column's
+    verdict = CHECK.judge(values)
+    assert (verdict.share, verdict.largest) == (2 / 9, 50.0)
+
+
+@pytest.mark.parametrize("z", [0.5, 9.9, 11.0, 999.0, 1001.0, 2e30])
+def test_share_and_largest_agree_with_medians_whatever_the_verdict(z: float):
+    values = raw_window(BTC) if z == 0.5 else window(4, 60, z)
+    mean, scale = map(np.array, scaler_of(BTC)) if z == 0.5 else (np.full(9, 100.0), np.full(9, 2.0))
+    deviations = np.abs((values.astype(np.float64) - mean) / scale)
+    verdict = ScaleCheck(ScalerValues(mean=mean.tolist(), scale=scale.tolist())).judge(values)
+    assert verdict.share == np.mean(np.median(deviations, axis=0) > 10)
+    assert verdict.largest == pytest.approx(deviations.max(), rel=1e-12)
+
+
 @pytest.mark.parametrize(("bars", "is_off"), [(1, False), (30, False), (31, True)])
 def test_more_than_half_of_a_columns_bars_are_needed(bars: int, is_off: bool):
     assert CHECK.judge(window(9, bars, z=11.0)).off_scale == is_off

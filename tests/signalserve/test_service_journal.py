@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stores import AS_OF, BTC, LAST_BAR_MS, candles, candles_body, request_body, write_store
+from stores import (
+    AS_OF,
+    BTC,
+    LAST_BAR_MS,
+    candles,
+    candles_body,
+    raw_window,
+    request_body,
+    scaler_of,
+    write_model,
+    write_store,
+)
 from workers import JSON, SECRET, Worker, broken_v8, lines_of
 
 from signalserve.ensemble import pool
@@ -26,6 +37,11 @@ AS_OF_MS = LAST_BAR_MS + 60_000
 
 def predictions(home: Path) -> list[PredictionLine]:
     return [line for line in lines_of(home) if isinstance(line, PredictionLine)]
+
+
+def largest_z(window: np.ndarray) -> float:
+    mean, scale = map(np.array, scaler_of(BTC))
+    return float(np.abs((window.astype(np.float64) - mean) / scale).max())
 
 
 def settle(worker: Worker) -> None:
@@ -53,6 +69,19 @@ def test_an_answer_stands_in_the_journal_with_every_arm_that_was_computed(worker
     parts = np.array([[arm.probabilities] for arm in line.arms[:2]])
     assert line.arms[2].probabilities == pool(parts, np.array([0.5, 0.5]), "linear", 1.0)[0].tolist()
     assert list(answer["probabilities"].values()) == list(line.arms[2].probabilities)
+
+
+def test_each_model_says_how_far_the_window_was_off_its_own_scale(tmp_path: Path):
+    mean, scale = map(np.array, scaler_of(BTC))
+    write_model(write_store(tmp_path, (BTC,), ("v6_fixed",)), mean=mean.tolist(), scale=(scale / 4).tolist())
+    window = raw_window(BTC)
+    window[:, :9] = (mean + 4 * scale)[:9]  # 4 standard deviations for one model, 16 for the other
+    Worker(tmp_path, tmp_path).ask({"symbol": BTC, "features": window.tolist()})
+    v6, v8, both = predictions(tmp_path)[0].arms
+    z = np.abs((window.astype(np.float64) - mean) / scale)
+    assert (v6.off_scale, v8.off_scale) == (0.0, 9 / 72)
+    assert v6.largest_z == pytest.approx(z.max(), rel=1e-12) and v8.largest_z == pytest.approx(4 * z.max(), rel=1e-12)
+    assert (both.off_scale, both.largest_z) == (None, None)
 
 
 def test_models_and_settings_are_written_before_the_first_prediction(worker: Worker, tmp_path: Path):
@@ -105,6 +134,7 @@ def test_a_degraded_answer_says_so_and_who_should_have_answered(tmp_path: Path):
     last = predictions(tmp_path)[-1]
     assert last.assigned == "ensemble" and last.degraded is not None and "v8 is out" in last.degraded
     assert [(arm.arm, arm.answered, arm.out) for arm in last.arms] == [("v6_fixed", True, False)]
+    assert last.arms[0].largest_z == pytest.approx(largest_z(raw_window(BTC, 3)), rel=1e-12)
 
 
 # ---- arms beside the answer
@@ -120,6 +150,7 @@ def test_every_other_arm_follows_in_a_second_line(tmp_path: Path):
     assert first.prediction_id == second.prediction_id == answer["prediction_id"]
     assert [arm.arm for arm in first.arms] == ["v8"]
     assert [(arm.arm, arm.answered) for arm in second.arms] == [("v6_fixed", False), ("ensemble", False)]
+    assert [(arm.off_scale, arm.largest_z is None) for arm in second.arms] == [(0.0, False), (None, True)]
     alone = worker.ask(request_body(variant="v6_fixed"))
     assert list(second.arms[0].probabilities) == pytest.approx(list(alone["probabilities"].values()), abs=1e-12)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from journal_lines import closes, config, prediction
+from journal_lines import arm, closes, config, prediction
 
 from signalserve.journal.lines import (
     ArmLine,
@@ -35,7 +35,7 @@ def built(cls: type, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]
 ARMS = built(
     ArmLine, arm=TEXT, answered=st.booleans(), out=st.booleans(), probabilities=FLOATS, raw_logits=FLOATS | st.none(),
     temperature=FLOAT, bundles=st.lists(TEXT, max_size=2), weights=FLOATS, method=TEXT | st.none(),
-    warnings=st.lists(TEXT, max_size=2),
+    warnings=st.lists(TEXT, max_size=2), off_scale=FLOAT | st.none(), largest_z=FLOAT | st.none(),
 )  # fmt: skip
 LINES = st.one_of(
     built(
@@ -106,6 +106,23 @@ def test_a_field_that_is_missing_or_unknown_is_refused():
     for wrong in ({**content, "extra": 1}, {key: value for key, value in content.items() if key != "worker"}):
         with pytest.raises(ValueError, match="expected the fields of a config line"):
             decode_line(json.dumps(wrong).encode())
+
+
+def test_an_arm_of_a_worker_that_told_no_scale_yet_is_read_without_one():
+    content = json.loads(encode_line(prediction([arm(off_scale=0.25, largest_z=11.0)])))
+    for name in ("off_scale", "largest_z"):
+        del content["arms"][0][name]
+    [read] = decode_line(json.dumps(content).encode()).arms  # type: ignore[union-attr]
+    assert read == arm(off_scale=None, largest_z=None)
+
+
+def test_an_arm_with_a_field_that_is_missing_or_unknown_is_refused():
+    content = json.loads(encode_line(prediction()))
+    [written] = content["arms"]
+    without = {name: value for name, value in written.items() if name != "warnings"}
+    for wrong in ({**written, "extra": 1}, without):
+        with pytest.raises(ValueError, match=r"extra|warnings"):
+            decode_line(json.dumps({**content, "arms": [wrong]}).encode())
 
 
 def test_arms_are_read_as_arms():

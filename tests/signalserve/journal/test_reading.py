@@ -121,8 +121,14 @@ def test_the_horizon_is_the_furthest_and_may_be_unknown(journal):
 def test_of_an_arm_without_predictions_there_is_nothing(journal):
     assert matured(journal, SYMBOL, ARM, 10).probabilities.shape == (0, 3)
     said = last_predictions(journal, SYMBOL, ARM, 10)
-    assert (said.raw_logits.shape, said.confidence.shape) == ((0, 3), (0,))
+    assert (said.raw_logits.shape, said.confidence.shape, said.off_scale.shape) == ((0, 3), (0,), (0,))
     assert maker(journal, SYMBOL, ARM) is None
+
+
+def test_last_predictions_say_how_far_off_scale_they_were_where_it_was_recorded(journal):
+    for minute, share in ((2, 0.25), (0, None), (1, 0.0)):
+        add_prediction(journal, minute, off_scale=share)
+    np.testing.assert_array_equal(last_predictions(journal, SYMBOL, ARM, 10).off_scale, [np.nan, 0.0, 0.25])
 
 
 def test_last_predictions_have_no_number_where_there_was_no_logit(journal):

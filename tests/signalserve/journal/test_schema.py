@@ -53,6 +53,24 @@ def test_an_old_database_is_migrated_with_its_rows(database: sqlite3.Connection,
     assert database.execute("SELECT * FROM counts").fetchall() == [("repeats", 4, "rows")]
 
 
+def test_a_database_of_version_1_gets_the_scale_and_keeps_its_rows(database: sqlite3.Connection):
+    database.executescript(f"{schema.MIGRATIONS[0]}; PRAGMA user_version = 1")
+    row = {
+        "prediction_id": "p", "endpoint": "v8", "symbol": "BTC-USD", "received_ms": 2, "time_ms": 1, "arm": "v8",
+        "answered": 1, "mode": "v8", "assigned": "v8", "config_id": 1, "p_down": 0.2, "p_neutral": 0.3, "p_up": 0.5,
+        "temperature": 8.0, "latency_ms": 1.5, "warnings": "",
+    }  # fmt: skip
+    columns, marks = ", ".join(row), ", ".join("?" * len(row))
+    database.execute(f"INSERT INTO predictions ({columns}) VALUES ({marks})", tuple(row.values()))
+    before = database.execute("SELECT * FROM predictions").fetchall()
+    migrate(database)
+    assert version(database) == schema.VERSION
+    assert [name for _, name, *_ in database.execute("PRAGMA table_info(predictions)")][-2:] == [
+        *("off_scale", "largest_z"),
+    ]
+    assert database.execute("SELECT * FROM predictions").fetchall() == [(*row, None, None) for row in before]
+
+
 def test_a_migration_that_fails_leaves_the_old_version_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "journal.sqlite"
     old = sqlite3.connect(path, isolation_level=None)

@@ -72,7 +72,7 @@ def test_a_prediction_is_a_row_for_each_arm_with_everything_it_said(store: Journ
         [
             arm("ensemble", warnings=["clamped", "stale_input"]),
             arm("v8", answered=False, warnings=["stale_input"]),
-            arm("v6_fixed", answered=False, raw_logits=[1.0, 2.0]),
+            arm("v6_fixed", answered=False, raw_logits=[1.0, 2.0], off_scale=0.125, largest_z=118.5),
         ]
     )
     assert take(bundle(V6), bundle(V8), config(), line) == 4
@@ -88,7 +88,7 @@ def test_a_prediction_is_a_row_for_each_arm_with_everything_it_said(store: Journ
     }  # fmt: skip
     members = [{"sha256": V6, "weight": 0.4}, {"sha256": V8, "weight": 0.6}]
     assert orjson.loads(pool.pop("pool")) == {"method": "log", "members": members}
-    none = {"logit_down": None, "logit_neutral": None, "logit_up": None}
+    none = dict.fromkeys(("logit_down", "logit_neutral", "logit_up", "off_scale", "largest_z"))
     assert pool == {
         "row_id": 1,
         "arm": "ensemble",
@@ -99,10 +99,10 @@ def test_a_prediction_is_a_row_for_each_arm_with_everything_it_said(store: Journ
         **none,
         **shared,
     }
-    logits = {"logit_down": 3.92, "logit_neutral": -9.24, "logit_up": 8.33}
+    logits = {"logit_down": 3.92, "logit_neutral": -9.24, "logit_up": 8.33, "off_scale": 0.0, "largest_z": 3.2}
     model = {"answered": 0, "pool": None, "temperature": 8.0}
     assert v8 == {"row_id": 2, "arm": "v8", "bundle_id": 2, "warnings": "stale_input", **model, **logits, **shared}
-    two_classes = {"logit_down": 1.0, "logit_neutral": None, "logit_up": 2.0}
+    two_classes = {"logit_down": 1.0, "logit_neutral": None, "logit_up": 2.0, "off_scale": 0.125, "largest_z": 118.5}
     assert v6 == {"row_id": 3, "arm": "v6_fixed", "bundle_id": 1, "warnings": "", **model, **two_classes, **shared}
 
 
@@ -261,6 +261,14 @@ def test_torn_lines_are_counted_and_stop_nothing(store: JournalStore, tmp_path: 
     kept = spool_of(tmp_path) / "refused.txt"
     assert record.fields["kept_in"] == str(kept)  # type: ignore[attr-defined]
     assert kept.read_bytes() == b"".join(torn) + b"\n"
+
+
+def test_lines_that_an_older_worker_left_are_taken_in_without_what_they_do_not_say(store: JournalStore, tmp_path: Path):
+    raw = encode_line(at(0)).replace(b',"off_scale":0.0,"largest_z":3.2', b"")
+    assert b"largest_z" not in raw
+    (spool_of(tmp_path) / "v8-1-a-000001.ndjson").write_bytes(raw)
+    assert store.drain() == 1
+    assert all_of(store, "arm, off_scale, largest_z") == [("v8", None, None)]
 
 
 def test_lines_that_were_refused_can_be_taken_in_later(

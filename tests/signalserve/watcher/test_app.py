@@ -1,6 +1,7 @@
 """The watcher's pages, with probes answered by a service in process."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -14,7 +15,7 @@ from journal_lines import closes
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from stores import BTC, write_settings, write_store
 
-from signalserve.bundle import find_bundles, load_bundle
+from signalserve.bundle import ARCHIVES_INDEX, WEIGHTS, find_bundles, load_bundle
 from signalserve.environment import PROBE_HEADER
 from signalserve.journal import LATCHES, database_of, spool_of
 from signalserve.journal.lines import encode_line
@@ -25,10 +26,12 @@ from signalserve.outcome_request import OutcomeClaim
 from signalserve.service import RawRequest, Service
 from signalserve.watcher import keeper as keeper_module
 from signalserve.watcher.app import make_app
+from signalserve.watcher.intact import BundlesIntact
 from signalserve.watcher.journal_metrics import JournalMetrics, ModelsOut
 from signalserve.watcher.keeper import Keeper
 from signalserve.watcher.outcomes import encode_claims
 from signalserve.watcher.probes import Prober, make_probes
+from signalserve.watcher.repeated import Repeated
 
 SECRET = "s3cret"
 LABELS = 'endpoint="ensemble",generation="v8",symbol="BTC-USD"'
@@ -48,7 +51,12 @@ class Watcher:
             for endpoint in ("v6_fixed", "v8", "ensemble")
         }
         self.is_up = True
-        manifests = [load_bundle(path).manifest for path in find_bundles(root / "bundles")]
+        self.store = root
+        packed = [load_bundle(path) for path in find_bundles(root / "bundles")]
+        index = {"bundles": {bundle.name: bundle.sha256 for bundle in packed}}
+        (root / ARCHIVES_INDEX).write_text(json.dumps(index))
+        manifests = [bundle.manifest for bundle in packed]
+        self.bundles = BundlesIntact(root, manifests)
         transport = httpx.MockTransport(self.answer)
         self.prober = Prober(list(make_probes(manifests)), "http://service", SECRET, transport=transport)
         self.journal = root / "journal"
@@ -56,7 +64,8 @@ class Watcher:
         known = {("v8", BTC, "v8"): "a" * 64, ("ensemble", BTC, "v8"): "a" * 64}
         self.models_out = ModelsOut(self.journal / LATCHES, known)
         collectors = [JournalMetrics(self.keeper)]
-        self.app = make_app(self.prober, self.keeper, self.models_out, self.folder, SECRET, collectors)
+        parts = (self.models_out, self.bundles, self.folder, SECRET)
+        self.app = make_app(self.prober, self.keeper, *parts, collectors)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         if not self.is_up:
@@ -105,6 +114,7 @@ def test_the_app_probes_by_itself_and_says_ready(watcher: Watcher):
             "answering": ["ensemble BTC-USD (v6_fixed)", "ensemble BTC-USD (v8)", "v6_fixed BTC-USD", "v8 BTC-USD"],
             "out": [],
             "journal": "written",
+            "bundles": "intact",
         }
 
     with_pages(watcher, use)
@@ -129,6 +139,23 @@ def test_probing_ends_with_the_app(watcher: Watcher):
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(start_and_end())
+
+
+def test_repeated_work_goes_on_as_long_as_the_app(watcher: Watcher):
+    began = threading.Event()
+    work = Repeated("as long as the app", began.set, 0.001)
+    parts = (watcher.models_out, watcher.bundles, watcher.folder, SECRET)
+    watcher.app = make_app(watcher.prober, None, *parts, repeated=[work])
+
+    async def use(_: httpx.AsyncClient) -> None:
+        await until(began.is_set)
+
+    assert not began.is_set()
+    with_pages(watcher, use)
+    for thread in threading.enumerate():
+        if thread.name == "as long as the app":
+            thread.join(10)
+    assert "as long as the app" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_how_the_probes_stand_is_in_the_metrics(watcher: Watcher):
@@ -274,6 +301,22 @@ def test_a_model_is_shown_as_out_while_its_own_latch_exists(watcher: Watcher):
     with_pages(watcher, use)
 
 
+def test_a_bundle_damaged_on_disk_is_shown_and_no_reason_not_to_be_ready(watcher: Watcher):
+    weights = watcher.store / "bundles" / "v8" / BTC / "1" / WEIGHTS
+    intact = 'signalserve_bundle_intact{generation="v8",symbol="BTC-USD"}'
+
+    async def use(pages: httpx.AsyncClient) -> None:
+        assert values((await pages.get("/metrics")).text)[intact] == 1
+        weights.write_bytes(b"damaged")
+        watcher.bundles.look()
+        assert values((await pages.get("/metrics")).text)[intact] == 0
+        response = await ready_within(pages, 5)
+        assert response.status_code == 200
+        assert str(weights) in response.json()["bundles"] and "a restart would refuse" in response.json()["bundles"]
+
+    with_pages(watcher, use)
+
+
 CLAIMS = encode_claims([OutcomeClaim("p1", None, None, 2, None), OutcomeClaim(None, BTC, 60_000, None, 1.5)])
 
 
@@ -315,7 +358,8 @@ def test_outcomes_can_wait_while_the_journal_fails(watcher: Watcher):
 
 
 def test_without_a_journal_nothing_is_taken_and_all_say_so(watcher: Watcher):
-    watcher.app = make_app(watcher.prober, None, watcher.models_out, watcher.folder, SECRET)
+    parts = (watcher.models_out, watcher.bundles, watcher.folder, SECRET)
+    watcher.app = make_app(watcher.prober, None, *parts)
 
     async def use(pages: httpx.AsyncClient) -> None:
         response = await pages.post("/outcomes", content=CLAIMS, headers={PROBE_HEADER: SECRET})

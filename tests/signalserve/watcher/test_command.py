@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from stores import BTC, ETH, write_model
 
-from signalserve.bundle import ARCHIVES_INDEX, load_manifests
+from signalserve.bundle import ARCHIVES_INDEX, MANIFEST, load_manifests, sha256_of
 from signalserve.errors import ConfigError
 from signalserve.journal import LATCHES, database_of
 from signalserve.latches import Latch, Latches
@@ -28,8 +28,8 @@ def store(tmp_path: Path) -> Path:
     """Two models of one symbol and one of another, as they are after packing."""
     store = tmp_path / "store"
     folders = [write_model(store, *of) for of in (("v6_fixed", BTC), ("v8", BTC), ("v8", ETH))]
-    names = [str(folder.relative_to(store / "bundles")) for folder in folders]
-    (store / ARCHIVES_INDEX).write_text(json.dumps({"bundles": dict.fromkeys(names, "")}))
+    packed = {str(folder.relative_to(store / "bundles")): sha256_of(folder / MANIFEST) for folder in folders}
+    (store / ARCHIVES_INDEX).write_text(json.dumps({"bundles": packed}))
     return store
 
 
@@ -99,6 +99,20 @@ def test_models_that_are_out_are_known_by_their_bundles(tmp_path: Path, started:
     assert [line for line in lines if line.endswith(" 1.0")] == [
         'signalserve_model_out{endpoint="ensemble",generation="v8",symbol="ETH-USD"} 1.0'
     ]
+
+
+def test_bundles_are_compared_with_what_the_archives_were_built_from(started: Start, store: Path):
+    index = json.loads((store / ARCHIVES_INDEX).read_text())
+    index["bundles"]["v8/ETH-USD/1"] = "0" * 64
+    (store / ARCHIVES_INDEX).write_text(json.dumps(index))
+    pages = started()
+    lines = [line for line in pages["metrics"].splitlines() if line.startswith("signalserve_bundle_intact")]
+    assert sorted(lines) == [
+        'signalserve_bundle_intact{generation="v6_fixed",symbol="BTC-USD"} 1.0',
+        'signalserve_bundle_intact{generation="v8",symbol="BTC-USD"} 1.0',
+        'signalserve_bundle_intact{generation="v8",symbol="ETH-USD"} 0.0',
+    ]
+    assert "expected sha256 000000000000…" in pages["ready"]["bundles"]
 
 
 def test_quality_is_followed_for_every_model_and_for_the_pool_of_two(store: Path):

@@ -134,6 +134,16 @@ def test_a_thousand_dead_workers_become_one_file(tmp_path: Path, start: Callable
     assert files(tmp_path) == ["counter_folded.db", "histogram_folded.db"]
 
 
+def test_starts_of_workers_that_have_ended_are_kept(tmp_path: Path):
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    code = "from signalserve.metrics import Metrics; Metrics('v8', {}, ['v8'])"
+    for starts in (1, 2, 3):
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+        fold_dead(tmp_path)
+        assert scraped(tmp_path)["signalserve_worker_starts_total v8"] == starts
+    assert files(tmp_path) == ["counter_folded.db", "histogram_folded.db"]
+
+
 def test_an_empty_file_and_a_fold_that_broke_off_do_no_harm(tmp_path: Path, start: Callable[[], Worker]):
     start().count("up", 2).end()
     (tmp_path / "counter_4194305.db").touch()

@@ -163,6 +163,21 @@ def test_old_rows_are_retired_and_statistics_refreshed_now_and_then(desk: Desk):
     assert desk.statistics.times == 13
 
 
+def test_statistics_are_refreshed_as_often_as_is_asked_for(desk: Desk):
+    desk.keeper = Keeper(
+        desk.folder, [desk.statistics], open_store=desk.disk.open, statistics_every_s=0.5, clock=lambda: desk.time
+    )
+
+    async def use() -> None:
+        for _ in range(8):  # two seconds
+            await another_round(desk)
+            desk.time += 0.25
+        await another_round(desk)
+
+    desk.run(use)
+    assert desk.statistics.times == 5
+
+
 FAULTS = [
     pytest.param(JournalError("another watcher"), "another watcher", id="ours"),
     pytest.param(sqlite3.OperationalError("disk I/O error"), "OperationalError: disk I/O error", id="sqlite"),

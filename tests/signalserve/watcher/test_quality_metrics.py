@@ -1,5 +1,6 @@
 """Live quality as Prometheus sees it."""
 
+import logging
 import math
 from contextlib import closing
 
@@ -8,6 +9,7 @@ from journals import ARM, START_MS, SYMBOL, add_prediction, add_series, new_jour
 from prometheus_client import CollectorRegistry, generate_latest
 
 from signalserve.journal.counts import bump
+from signalserve.watcher.calibration_gap import GapLimit
 from signalserve.watcher.quality import WINDOW, live_quality
 from signalserve.watcher.quality_metrics import LiveQuality
 
@@ -48,7 +50,7 @@ def test_every_series_is_there_from_the_start_and_they_are_not_too_many(live, jo
     joined(journal)
     live.refresh(journal)
     assert series_of(live) == before
-    assert len(before) == 9 * 57  # three symbols, three arms
+    assert len(before) == 9 * 59  # three symbols, three arms
 
 
 def test_too_few_outcomes_are_counted_and_all_else_is_no_number(live, journal):
@@ -56,7 +58,7 @@ def test_too_few_outcomes_are_counted_and_all_else_is_no_number(live, journal):
     joined(journal)
     live.refresh(journal)
     assert value(live, "outcomes") == 99
-    for name in ("effective_outcomes", "accuracy", "nll", "brier"):
+    for name in ("effective_outcomes", "accuracy", "nll", "brier", "confidence_gap", "confidence_gap_limit"):
         assert math.isnan(value(live, name))
     assert math.isnan(value(live, "base_nll", known="before"))
     assert math.isnan(value(live, "reliability_right", le="0.5"))
@@ -72,6 +74,8 @@ def test_figures_are_those_of_the_last_outcomes(live, journal):
     assert value(live, "effective_outcomes") == found.scores.effective_n
     assert value(live, "accuracy") == found.scores.accuracy.value
     assert value(live, "nll") == found.scores.nll.value
+    assert value(live, "confidence_gap") == found.scores.gap.value
+    assert value(live, "confidence_gap_limit") == GapLimit(30, streams=9).of(found.scores.gap)
     assert value(live, "base_brier", known="before") == found.scores.before.brier
     assert value(live, "base_accuracy", known="hindsight") == found.scores.hindsight.accuracy
     of_half = next(one for one in found.scores.bins if one.edge == 0.5)
@@ -102,6 +106,46 @@ def test_it_is_computed_anew_only_when_outcomes_were_joined(live, journal):
     joined(journal)
     live.refresh(journal)
     assert value(live, "outcomes") == 121
+
+
+def test_where_nobody_knows_how_far_outcomes_overlap_the_gap_has_no_limit(live, journal):
+    add_series(journal, 200, horizon_ms=None)
+    joined(journal)
+    live.refresh(journal)
+    assert value(live, "confidence_gap") != 0
+    assert math.isnan(value(live, "confidence_gap_limit"))
+
+
+def test_more_days_between_false_alarms_are_a_wider_limit(journal):
+    add_series(journal, 200)
+    joined(journal)
+    limits = []
+    for days in (1, 30, 365):
+        live = LiveQuality([(SYMBOL, ARM)], target_days=days)
+        live.refresh(journal)
+        limits.append(value(live, "confidence_gap_limit"))
+    assert limits[0] < limits[1] < limits[2]
+
+
+def test_confidence_that_means_something_else_is_said_once_and_again_when_it_errs_the_other_way(live, journal, caplog):
+    def said(outcomes):
+        caplog.clear()
+        for minute, outcome in enumerate(outcomes):
+            journal.execute("UPDATE predictions SET outcome = ? WHERE row_id = ?", (outcome, minute + 1))
+        joined(journal)
+        with caplog.at_level(logging.WARNING, "signalserve"):
+            live.refresh(journal)
+        return [record.fields["reason"].split(":")[0] for record in caplog.records]
+
+    add_series(journal, 1440, p=(0.2, 0.2, 0.6))
+    calibrated = [2 if minute % 5 < 3 else 0 for minute in range(1440)]
+    assert said(calibrated) == []
+    assert said([0] * 1440) == ["overconfident"]
+    assert said([0] * 1440) == []
+    assert said([2] * 1440) == ["underconfident"]
+    assert said(calibrated) == []
+    assert said([2] * 1440) == ["underconfident"]
+    assert (caplog.records[0].getMessage(), caplog.records[0].fields["symbol"]) == ("confidence_gap", SYMBOL)
 
 
 def test_an_arm_that_nobody_announced_is_shown_too(live, journal):

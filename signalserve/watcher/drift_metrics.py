@@ -1,0 +1,115 @@
+"""Drift as metrics: every arm's last predictions beside what its reference looked like."""
+
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from signalserve import CLASSES
+from signalserve.drift import FEWEST, WINDOWS
+from signalserve.drift.stream import Stream
+from signalserve.drift.watch import BIN_NAMES, NOTHING, Drift, Measured, distributions_of, measure, statistics_of
+from signalserve.journal.reading import Said, last_predictions, maker
+from signalserve.watcher.references import References
+
+Pair = tuple[str, str]
+
+TARGET_DAYS: Final = 30.0
+"""Between false alarms of all arms together: one a month is heeded, one a day is switched off."""
+
+_UNKNOWN: Final = Measured(math.nan)
+
+
+class DriftMetrics(Collector):
+    """The drift of each symbol and arm, of what the model or pool of its newest prediction made.
+
+    Every series is there from the start; NaN while it is not known. Not Gauges, which would write to the workers'
+    folder.
+    """
+
+    def __init__(self, known: Iterable[Pair], references: References, target_days: float = TARGET_DAYS) -> None:
+        """known: each (symbol, arm) that can answer.  target_days: between false alarms over all of them together."""
+        self.drifts: Mapping[Pair, Drift] = dict.fromkeys(sorted(known), NOTHING)
+        self._references = references
+        self._days = target_days * max(1, len(self.drifts))
+        self._seen: dict[Pair, tuple[object, ...]] = {}
+
+    def refresh(self, connection: sqlite3.Connection) -> None:
+        """Measure the arms anew that said something since the last time. Raises sqlite3.Error."""
+        self.drifts = {pair: self._measured(connection, pair) for pair in self.drifts}  # replaced as a whole
+
+    def _measured(self, connection: sqlite3.Connection, pair: Pair) -> Drift:
+        made_by = maker(connection, *pair)
+        if made_by is None:
+            return NOTHING
+        reference = self._references.of(made_by)
+        newest = connection.execute(
+            "SELECT row_id FROM predictions WHERE symbol = ? AND arm = ? AND left_out IS NULL"
+            " ORDER BY time_ms DESC LIMIT 1",
+            pair,
+        ).fetchone()
+        state = (made_by, reference is None, newest)
+        if self._seen.get(pair) == state:
+            return self.drifts[pair]
+        self._seen[pair] = state
+        live = stream_of(last_predictions(connection, *pair, WINDOWS[-1]))
+        return measure(live, reference, clamp=self._references.clamp_of(made_by), days=self._days)
+
+    def collect(self) -> Iterator[Metric]:
+        of_window, of_statistic = ("window",), ("window", "statistic")
+        value = _gauge(
+            "drift", f"A window against its reference, by statistic; NaN under {FEWEST} predictions", *of_statistic
+        )
+        limit = _gauge("drift_limit", "What its absolute value must not pass; NaN where there is none", *of_statistic)
+        n = _gauge("drift_n", "Predictions in the window", *of_window)
+        effective = _gauge("drift_effective_n", "How many independent ones they are worth", *of_window)
+        count = _gauge("drift_window_count", "Predictions of the window in each bin", *of_statistic, "bin")
+        before = _gauge("drift_reference_count", "Predictions of the reference in each bin", "statistic", "bin")
+        known = _gauge("drift_reference", "1 where what answers has a reference with limits")
+        share = _gauge("class_share", f"Share of a class over the last {WINDOWS[-1]} predictions", "direction")
+        floor = _gauge("class_share_floor", "Too small a share; NaN where a day without it is usual", "direction")
+        run = _gauge("class_run", "How many predictions on end have said the same")
+        run_limit = _gauge("class_run_limit", "Too many on end; NaN where it is not known, or usual")
+        for pair, drift in self.drifts.items():
+            arm = pair[1]
+            for window in WINDOWS:
+                found, labels = drift.windows[window], (*pair, str(window))
+                n.add_metric(labels, found.n)
+                effective.add_metric(labels, found.effective_n)
+                for name in statistics_of(arm):
+                    measured = found.measured.get(name, _UNKNOWN)
+                    value.add_metric((*labels, name), measured.value)
+                    limit.add_metric((*labels, name), measured.limit)
+                for name in distributions_of(arm):
+                    _add_bins(count, (*labels, name), BIN_NAMES[name], found.counts.get(name))
+            for name in distributions_of(arm):
+                _add_bins(before, (*pair, name), BIN_NAMES[name], drift.reference_counts.get(name))
+            known.add_metric(pair, bool(drift.reference_counts))
+            for direction in CLASSES:
+                share.add_metric((*pair, direction), drift.class_shares[direction].value)
+                floor.add_metric((*pair, direction), drift.class_shares[direction].limit)
+            run.add_metric(pair, drift.run.value)
+            run_limit.add_metric(pair, drift.run.limit)
+        yield from (value, limit, n, effective, count, before, known, share, floor, run, run_limit)
+
+
+def stream_of(said: Said) -> Stream:
+    """What the journal holds of an arm, as the drift package reads it."""
+    has_logits = not np.isnan(said.raw_logits[:, 0]).all() if len(said.raw_logits) else False
+    largest = np.fmax.reduce(np.abs(said.raw_logits), axis=1) if has_logits else None
+    return Stream(said.time_ms, said.probabilities, largest, said.off_scale if has_logits else None)
+
+
+def _add_bins(
+    gauge: GaugeMetricFamily, labels: tuple[str, ...], names: Sequence[str], counts: Sequence[int] | None
+) -> None:
+    for i, name in enumerate(names):
+        gauge.add_metric((*labels, name), math.nan if counts is None else counts[i])
+
+
+def _gauge(name: str, documentation: str, *more_labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"signalserve_{name}", documentation, labels=["symbol", "arm", *more_labels])
