@@ -44,8 +44,9 @@ reference: $(VENV)/.serve-$(EXTRA) ## train the reference models (BARS=folder of
 bench: $(VENV)/.dev ## measure the service beside a plain FastAPI one
 	@$(BIN)/python bench/serve.py
 
-monitoring: $(VENV)/.dev ## write the Prometheus rules anew
+monitoring: $(VENV)/.dev ## write the Prometheus rules and the Grafana dashboards anew
 	@$(BIN)/python -m monitoring rules
+	@$(BIN)/python -m monitoring dashboards
 
 lock: ## resolve the locked requirements anew
 	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet pip-tools

@@ -6,7 +6,7 @@ processes: three logits, Gaussian, each autoregressive of order 1 with φ, over 
 a weak model's. Of many references, limits from each alone, and then days of the same process: every alarm is false.
 models: each bundle on real bars. Its reference is its test span; its calibration span, which no reference saw, is
 watched. The weights have not seen it either, but the temperature was fitted there.
-dependence: how much the means of windows vary, real ones and those that are drawn like them.
+dependence: how much the mean confidences of windows vary on the watched span, and on streams drawn like the reference.
 delays: confidence moved by half a standard deviation and by a whole one; by none, for what chance alone finds.
 """
 
@@ -109,7 +109,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Dependence:
-    """of: the window's means.  deviation: of the real ones.  ratios: way of drawing -> its variance to the real one."""
+    """Of the means of windows. deviation: in the reference.  ratios: to its variance, of the watched span's and of
+    those in streams drawn in each way."""
 
     name: str
     window: int
@@ -198,9 +199,8 @@ def watch_process(phi: float, seed: int, size: Size) -> Watched:
     before, after = part_of(drawn, 0, n), part_of(drawn, n)
     reference = Stream(whole.time_ms[:n], whole.probabilities[:n], before.largest_logit, None)
     limits = simulate_limits(reference, seed=seed, simulated_days=size.simulated_days)
-    rng = np.random.default_rng([seed, 1])
-    # planted on streams of their own: those watched are too short for many changes that share nothing
-    pieces = (as_drawn(process(phi, DAY + FAR, int(rng.integers(1 << 40)))) for _ in range(PIECES))
+    # changes are planted on streams of their own, so that their number does not hang on the days watched
+    pieces = (as_drawn(process(phi, DAY + FAR, seed, 1 + piece)) for piece in range(PIECES))
     return Watched(
         f"φ {phi:g}",
         count_alarms(before, after, rules_of(reference, limits, TARGET)),
@@ -241,19 +241,22 @@ def vary(model: Model, size: Size) -> list[Dependence]:
     rows = []
     for window in WINDOWS:
         real = variance_of_means(confidence, window)
-        ratios = {
-            name: float(np.mean([variance_of_means(each, window) for each in some])) / real
-            for name, some in drawn.items()
+        varies = {
+            "watched": variance_of_means(model.watched.confidence, window),
+            **{
+                name: float(np.mean([variance_of_means(each, window) for each in some])) for name, some in drawn.items()
+            },
         }
+        ratios = {name: variance / real for name, variance in varies.items()}
         rows.append(Dependence(model.name, window, math.sqrt(real), ratios))
     return rows
 
 
-def process(phi: float, n: int, seed: int) -> Stream:
+def process(phi: float, n: int, *seed: int) -> Stream:
     """n predictions of the process."""
     from scipy.signal import lfilter
 
-    shocks = np.random.default_rng([seed, round(1000 * phi)]).standard_normal((n, 3))
+    shocks = np.random.default_rng([*seed, round(1000 * phi)]).standard_normal((n, 3))
     shocks[1:] *= math.sqrt(1 - phi**2)  # the first is drawn as all others are spread
     logits: Floats = LOGIT * lfilter([1.0], [1.0, -phi], shocks, axis=0)
     raised = np.exp(logits / TEMPERATURE)
@@ -331,7 +334,7 @@ def _print_rows(console: Console, title: str, rows: Sequence[Row]) -> None:
 
 
 def _print_dependence(console: Console, dependence: Sequence[Dependence]) -> None:
-    table = _table("Variance of windows' mean confidences: drawn ÷ real", "model", "window", "real deviation")
+    table = _table("Variance of windows' mean confidences ÷ the reference's", "model", "window", "deviation")
     for name in dependence[0].ratios if dependence else ():
         table.add_column(name, justify="right", no_wrap=True)
     for row in dependence:

@@ -55,6 +55,9 @@ ENOUGH: Final = 10
 QUIET: Final = 60
 """Looks without an alarm that end it."""
 
+LEAST: Final = 0.34
+"""Confidence: the largest of three probabilities is at least a third."""
+
 PHI: Final = 0.97
 """Autocorrelation of confidence from one minute to the next."""
 
@@ -251,7 +254,7 @@ def said(model: Model, n: int, random: np.random.Generator) -> tuple[Floats, Boo
     noise = random.standard_normal(n)
     noise[0] /= np.sqrt(1 - PHI**2)  # stationary from the first on
     odds = lfilter([np.sqrt(1 - PHI**2)], [1, -PHI], noise)
-    confidence = expit(logit(model.claims) + model.spread * odds)
+    confidence = np.maximum(expit(logit(model.claims) + model.spread * odds), LEAST)
     direction = np.where(np.cumsum(random.random(n) < model.turns) % 2, -1, 1)
     return confidence, ndtr(direction * future) < (confidence if model.right is None else model.right)
 

@@ -1,4 +1,4 @@
-"""Other ways to draw a stream anew than `signalserve.drift.surrogates`, and how much the means of windows vary in each."""
+"""Other ways to draw a stream anew than `signalserve.drift.surrogates`, and how much windows' means vary in each."""
 
 from collections.abc import Callable, Sequence
 from typing import Final

@@ -3,7 +3,7 @@
 The count is `signalserve.dependence`'s, of the overlap and nothing else: intervals of shares take
 `shares.independent`, all others the bootstrap. It is right for saying whether labels suffice, which must not depend on
 the model: what decides the temperature is the slope of the loss, whose own dependence is short. On the calibration
-parts of four reference models (V6-fixed and V8 of BTC and ETH, version 2) means of blocks of 60 to 350 slopes gave 988
+parts of four reference models (V6-fixed and V8 of BTC and ETH) means of blocks of 60 to 350 slopes gave 988
 to 2,632 independent ones; their labels are worth 1,195 and 1,224 by this count.
 """
 

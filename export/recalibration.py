@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,6 @@ import numpy.typing as npt
 from export.dependence import FEWEST_TO_JUDGE, effective_labels, require_count, require_labels
 from export.forward import Progress, forward
 from export.quality import fit_targets, judged_on, probabilities_of, report_of
-from export.reference_stream import describe_stream
 from export.scores import (
     Gains,
     ReliabilityBin,
@@ -51,6 +50,7 @@ from signalserve.bundle import Bundle, CalibrationValues, Manifest, Span
 from signalserve.bundle import Labels as Taught
 from signalserve.candles import iso
 from signalserve.drift.kept import KeptStream
+from signalserve.drift.reference import Reference
 from signalserve.errors import DataError
 from signalserve.intervals import Interval
 from signalserve.pipeline import Calibration
@@ -180,7 +180,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Recalibration:
-    """All of it. data: the file of bars, by name and sha256.  kept: the test part's predictions, for the bundle."""
+    """All of it.
+
+    data: the file of bars, by name and sha256.  kept: the test part's predictions, for the bundle.  description: of
+    these at the new temperature, all that its `reference.json` would hold.
+    """
 
     bundle: Bundle
     taught: Taught
@@ -190,6 +194,12 @@ class Recalibration:
     kept: KeptStream
     fitted: Fitted
     evaluation: Evaluation
+    description: Mapping[str, Any]
+
+    @property
+    def drift(self) -> Reference:
+        """What monitoring would hold the new version against."""
+        return Reference.from_json(self.description["drift"])
 
     @property
     def was_fitted_on_test(self) -> bool:
@@ -333,13 +343,18 @@ def evaluate(test: Sample, fitted: Fitted, clamp: float, horizon: int, old_tempe
     )
 
 
+def new_calibration(old: Manifest, fitted: Fitted) -> CalibrationValues:
+    """What the new version takes."""
+    return CalibrationValues(clamp=old.calibration.clamp, temperature=fitted.temperature, method=fitted.method)
+
+
 def write(done: Recalibration, root: Path, command: str) -> Path:
     """Write the bundle's next version under root with the new temperature; returns its folder.
 
     Its report and its reference stream are the test part's.  Raises BundleError, and leaves nothing half-written.
     """
     old, fitted, test = done.bundle.manifest, done.fitted, done.test
-    new = CalibrationValues(clamp=old.calibration.clamp, temperature=fitted.temperature, method=fitted.method)
+    new = new_calibration(old, fitted)
     calibration = Calibration(new.clamp, new.temperature)
     report = {
         **report_of(
@@ -361,7 +376,7 @@ def write(done: Recalibration, root: Path, command: str) -> Path:
         done.bundle,
         root,
         command=command,
-        reference=describe_stream(done.kept, new, test.span, len(old.columns)),
+        reference=done.description,
         kept=done.kept,
         labels=done.taught,
         calibration=new,

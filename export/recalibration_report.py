@@ -1,4 +1,5 @@
-"""What calibrating found -> a report: the verdict, how every temperature does, and from which confidence to act."""
+"""What calibrating found -> a report: the verdict, how every temperature does, from which confidence to act, and what
+monitoring will hold the new version against."""
 
 from dataclasses import asdict
 from typing import Any, Final
@@ -6,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from export.dependence import FEWEST_EFFECTIVE_LABELS
+from export.drift_report import drift_figures, drift_section
 from export.recalibration import ACTED_ON, PERFECT, AtTemperature, Recalibration
 from export.recalibration_verdict import BOT, interval_text, temperature_text, verdict, whole_percent
 from export.report.cells import minute_text, percent_text
@@ -44,7 +46,7 @@ def calibrate_report(done: Recalibration, *, written: str, created: str) -> Repo
         created=created,
         verdict=verdict(done),
         facts=_facts(done, written),
-        sections=[_temperatures(done), _reliability(done), _acting(done)],
+        sections=[_temperatures(done), _reliability(done), _acting(done), drift_section(done.drift, _span(done.test.span))],
         figures=_figures(done),
     )
 
@@ -351,4 +353,5 @@ def _figures(done: Recalibration) -> dict[str, Any]:
             "test": asdict(evaluation.threshold) if evaluation.threshold else None,
         },
         "risk_coverage": [asdict(at) for at in evaluation.coverage],
+        "drift": drift_figures(done.drift),
     }

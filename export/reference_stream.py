@@ -4,6 +4,7 @@ The predictions are those on bars that nothing was fitted to. What is told is ho
 each class is said and for how long on end, how large logits are, and how far from independent all that is.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -41,12 +42,20 @@ def keep(series: Series, part: Part, raw_logits: Floats, scaler: ScalerValues) -
     return KeptStream(as_of_ms, raw_logits, off_scale_shares(series.rows, part.ends, part.window, scaler))
 
 
-def describe_stream(kept: KeptStream, calibration: CalibrationValues, span: Span, columns: int) -> dict[str, Any]:
+def describe_stream(
+    kept: KeptStream,
+    calibration: CalibrationValues,
+    span: Span,
+    columns: int,
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]:
     """Everything `reference.json` holds; plain numbers, no NaN or infinity.
 
     kept: more than BINS predictions.  calibration: the clamp and temperature that turn them into probabilities.  span:
     the bars behind them.  columns: that the model reads.  The logit of a class that it does not know is null.  `drift`
     is null where they are too few to learn their dependence from; it takes ten to twenty seconds of drawing.
+    progress: told of days drawn, of which there are `limits.SIMULATED_DAYS`.
     Raises ValueError for fewer predictions.
     """
     stream, raw_logits = kept.stream(calibration), kept.raw_logits
@@ -57,7 +66,7 @@ def describe_stream(kept: KeptStream, calibration: CalibrationValues, span: Span
     known = {3: CLASSES, 2: ("DOWN", "UP")}[raw_logits.shape[1]]
     drift = None
     if n >= SHORTEST:
-        limits = simulate_limits(stream)
+        limits = simulate_limits(stream, progress=progress)
         drift = make_reference(stream, limits, clamp=calibration.clamp, columns=columns).to_json()
     predicted = probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)

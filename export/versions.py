@@ -57,12 +57,13 @@ def revise(
     """
     old = bundle.manifest
     version = next_version(root, old.generation, old.symbol)
+    changed = sorted({*(name for name, value in changes.items() if value != getattr(old, name, None)), *(["reference"] if reference is not None else [])})
     if "gates" not in changes:
         changes["gates"] = None
     step = {
         "command": command,
         "made_from": {"version": old.version, "sha256": bundle.sha256},
-        "changed": sorted(changes),
+        "changed": changed,
         "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "signalserve": signalserve.__version__,
     }

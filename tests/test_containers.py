@@ -5,6 +5,7 @@ import fnmatch
 import functools
 import http.server
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -27,6 +28,7 @@ from signalserve.journal import default_folder
 REPO = Path(__file__).resolve().parent.parent
 TARGETS = ("cpu", "gpu")
 OURS = ("signalserve", "signalserve-gpu")
+WATCHING = ("prometheus", "grafana")
 PORTS = Ports(8080)
 
 
@@ -253,6 +255,105 @@ def test_only_the_gpu_service_reserves_a_gpu_and_it_takes_no_cpu_instead() -> No
     assert parse_serve(gpu["command"]).device == "cuda:0"
     assert "reservations" not in cpu["deploy"]["resources"]
     assert parse_serve(cpu["command"]).device == "cpu"
+
+
+@pytest.mark.parametrize("name", WATCHING)
+class TestWatching:
+    def test_has_no_root_and_no_privilege(self, name: str) -> None:
+        service = services()[name]
+        assert not service["user"].startswith("0:")
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert not service.keys() & {"privileged", "cap_add", "devices", "pid", "ipc", "network_mode"}
+
+    def test_writes_to_nothing_but_its_own_volume(self, name: str) -> None:
+        service = services()[name]
+        [writable] = [volume for volume in service["volumes"] if not volume.get("read_only")]
+        assert service["read_only"] is True
+        assert writable["type"] == "volume" and writable["source"] == name
+        assert name in compose()["volumes"]
+
+    def test_reads_what_monitoring_holds(self, name: str) -> None:
+        sources = [Path(volume["source"]) for volume in services()[name]["volumes"] if volume["type"] == "bind"]
+        assert sources and all(source.parts[0] == "monitoring" for source in sources)
+        assert all((REPO / source).is_dir() for source in sources)
+
+    def test_is_started_without_a_profile(self, name: str) -> None:
+        assert "profiles" not in services()[name]
+
+    def test_asks_itself_on_loopback_whether_it_is_healthy(self, name: str) -> None:
+        program, *_, address = services()[name]["healthcheck"]["test"][1:]
+        [port] = _container_ports(services()[name])
+        assert program == "wget" and address.startswith(f"http://127.0.0.1:{port}/")
+
+    def test_has_bounds(self, name: str) -> None:
+        service = services()[name]
+        assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory", "pids"}
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+
+
+def test_prometheus_and_grafana_are_published_where_people_look_for_them() -> None:
+    ports = {name: _container_ports(services()[name]) for name in WATCHING}
+    assert ports == {"prometheus": [9090], "grafana": [3000]}
+
+
+def test_prometheus_reads_the_configuration_that_is_mounted() -> None:
+    [mount] = [volume for volume in services()["prometheus"]["volumes"] if volume["type"] == "bind"]
+    [config] = [word.partition("=")[2] for word in services()["prometheus"]["command"] if "--config.file" in word]
+    assert (REPO / mount["source"] / PurePosixPath(config).relative_to(mount["target"])).is_file()
+
+
+def test_prometheus_bounds_what_it_keeps() -> None:
+    options = {word.partition("=")[0] for word in services()["prometheus"]["command"]}
+    assert {"--storage.tsdb.retention.time", "--storage.tsdb.retention.size"} <= options
+
+
+def test_prometheus_scrapes_services_and_ports_that_exist() -> None:
+    config = yaml.safe_load((REPO / "monitoring/prometheus/prometheus.yml").read_text())
+    targets = [
+        target
+        for job in config["scrape_configs"]
+        for one in job["static_configs"]
+        for target in one["targets"]
+        if not target.startswith("localhost:")
+    ]
+    for target in targets:
+        name, _, port = target.partition(":")
+        assert int(port) in _container_ports(services()[name]), target
+
+
+def test_grafana_lets_everybody_look_and_nobody_change() -> None:
+    environment = services()["grafana"]["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == "true"
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+
+
+def grafana_password(given: str, folder: Path) -> str:
+    """The password with which the compose file's entry point starts Grafana, which a script stands in for."""
+    program, option, script = services()["grafana"]["entrypoint"]
+    started = folder / "run.sh"
+    started.write_text('#!/bin/sh\nprintf %s "$GF_SECURITY_ADMIN_PASSWORD"\n')
+    started.chmod(0o755)
+    command = [program, option, script.replace("$$", "$").replace("/run.sh", str(started))]
+    environment = {"PATH": os.environ["PATH"], "GRAFANA_ADMIN_PASSWORD": given}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_grafanas_admin_has_the_password_that_was_given(tmp_path: Path) -> None:
+    assert services()["grafana"]["environment"]["GRAFANA_ADMIN_PASSWORD"] == "${GRAFANA_ADMIN_PASSWORD:-}"
+    assert grafana_password("pass word", tmp_path) == "pass word"
+
+
+def test_grafanas_admin_has_a_password_that_nobody_knows_where_none_was_given(tmp_path: Path) -> None:
+    first, second = grafana_password("", tmp_path), grafana_password("", tmp_path)
+    assert first != second and len(first) == len(second) == 32
+
+
+def test_grafana_opens_on_the_verdict() -> None:
+    grafana = services()["grafana"]
+    home = PurePosixPath(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    [source] = [v["source"] for v in grafana["volumes"] if v["target"] == str(home.parent)]
+    assert (REPO / source / home.name).is_file()
 
 
 # --- the Dockerfile --------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Grafana dashboards, written from Python.
 
-`queries.py`   selectors that follow the variables    `overview.py`   signalserve: the verdict first, then why
-`variables.py` data source, job, symbol, arm …        `stream.py`     signalserve-drift: one symbol and arm in depth
-`panels.py`    kinds of panels, with one look each    `runbooks.py`   signalserve-runbooks: what to do about each alert
-                                                      `written.py`    all of them as the text of their files
+`overview.py`  signalserve: the verdict first, then why, in `parts/`     `panels.py`     kinds of panels, one look each
+`stream.py`    signalserve-drift: one symbol and arm in depth            `queries.py`    selectors that follow choices
+`runbooks.py`  signalserve-runbooks: what to do about each alert         `variables.py`  what a viewer can choose
+`written.py`   all of them as the text of their files                    `links.py`      ways between them
 """

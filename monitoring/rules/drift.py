@@ -133,7 +133,8 @@ signalserve_drift_reference == 0
 """,
             "{symbol} {arm} answers without a reference: its drift can't be seen",
             "What answers as {arm} for {symbol} on {instance} has no reference with limits, so that no drift alert of "
-            "it can fire. `signalserve calibrate` makes one; a pool needs the weights that it was made for.",
+            "it can fire. A model's comes with its bundle: `signalserve calibrate --reference-only`. A pool's is made "
+            "by the watcher from its models' within a minute; the log says why not.",
             wait="5m",
         ),
         Alert(

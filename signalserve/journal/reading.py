@@ -86,14 +86,15 @@ class Said:
     """Predictions as they were made, in time order.
 
     probabilities: (n, 3).  raw_logits: (n, 3), NaN where there is none: of a pool all, of two classes NEUTRAL's.
-    time_ms: (n,), ascending.  off_scale: (n,), share of the columns off the model's scale; NaN of a pool, and where it
-    was not recorded.
+    time_ms: (n,), ascending.  off_scale: (n,), share of the columns off the model's scale.  largest_z: (n,), the
+    largest |scaled feature|. Both NaN of a pool, and where they were not recorded.
     """
 
     probabilities: Floats
     raw_logits: Floats
     time_ms: Integers
     off_scale: Floats
+    largest_z: Floats
 
     @property
     def confidence(self) -> Floats:
@@ -210,12 +211,13 @@ def last_predictions(connection: sqlite3.Connection, symbol: str, arm: str, most
     """Of the last `most` predictions that count, those made as the newest of them is made."""
     found = _made_alike(
         connection,
-        "SELECT p_down, p_neutral, p_up, logit_down, logit_neutral, logit_up, time_ms, off_scale, bundle_id, pool,"
-        " temperature FROM predictions WHERE symbol = ? AND arm = ? AND left_out IS NULL ORDER BY time_ms DESC LIMIT ?",
+        "SELECT p_down, p_neutral, p_up, logit_down, logit_neutral, logit_up, time_ms, off_scale, largest_z, bundle_id,"
+        " pool, temperature FROM predictions WHERE symbol = ? AND arm = ? AND left_out IS NULL"
+        " ORDER BY time_ms DESC LIMIT ?",
         *(symbol, arm, most),
     )
-    table = np.array(found, dtype=np.float64).reshape(-1, 8)  # a null becomes NaN
-    return Said(table[:, :3], table[:, 3:6], table[:, 6].astype(np.int64), table[:, 7])
+    table = np.array(found, dtype=np.float64).reshape(-1, 9)  # a null becomes NaN
+    return Said(table[:, :3], table[:, 3:6], table[:, 6].astype(np.int64), table[:, 7], table[:, 8])
 
 
 def _made_alike(

@@ -25,6 +25,7 @@ from signalserve.watcher.journal_metrics import ModelsOut
 from signalserve.watcher.keeper import Keeper
 from signalserve.watcher.outcomes import parse_claims
 from signalserve.watcher.probes import Prober
+from signalserve.watcher.rendered import Rendered
 from signalserve.watcher.repeated import Repeated
 
 NO_JOURNAL = "nothing is recorded: the service was started with --journal none"
@@ -38,12 +39,13 @@ def make_app(
     metrics_folder: Path,
     secret: str,
     collectors: Sequence[Collector] = (),
+    rendered: Rendered | None = None,
     repeated: Sequence[Repeated] = (),
 ) -> Starlette:
     """prober, keeper: run as long as the app; no keeper where nothing is recorded.  models_out: what the guardrails
     took out.  bundles: whether those on disk are intact.  metrics_folder: PROMETHEUS_MULTIPROC_DIR of the workers.
-    secret: what they mark their own requests with.  collectors: what else /metrics shows.  repeated: what else is done
-    as long as the app runs.
+    secret: what they mark their own requests with.  collectors: what else /metrics shows.  rendered: what it shows of
+    the journal.  repeated: what else is done as long as the app runs.
     """
     collectors = (_Standings(prober), models_out, bundles, *collectors)
 
@@ -61,7 +63,8 @@ def make_app(
         MultiProcessCollector(registry, path=str(metrics_folder))  # type: ignore[no-untyped-call]
         for collector in collectors:
             registry.register(collector)
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        text = generate_latest(registry) + (rendered.text if rendered else b"")
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def outcomes(request: Request) -> Response:
         # bytes: a header may hold what no ASCII text does

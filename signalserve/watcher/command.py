@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from signalserve.watcher.probes import Prober, make_probes
     from signalserve.watcher.quality_metrics import LiveQuality
     from signalserve.watcher.references import FOLDER, References, model_references
+    from signalserve.watcher.rendered import Rendered
     from signalserve.watcher.repeated import Repeated
 
     secret, metrics_folder, run_folder = _shared()
@@ -68,22 +69,23 @@ def run(args: argparse.Namespace) -> int:
     bundles, gpus = BundlesIntact(args.model_store, manifests), Gpus()
     collectors: list[Collector] = [gpus]
     references = References(model_references(loaded), (journal or run_folder) / FOLDER)
-    keeper = None
+    keeper, rendered = None, None
     if journal:
         arms, symbols = _arms(manifests), {manifest.symbol for manifest in manifests}
         drift = DriftMetrics(arms, references, args.days_between_false_alarms)
         quality, estimated, freshness = LiveQuality(arms), EstimatedAccuracy(arms), Freshness(symbols)
+        rendered = Rendered([freshness, drift, quality, estimated])
         open_store = partial(JournalStore, journal, keep_days=args.keep_days, keep_bytes=int(args.keep_gb * 1e9))
         keeper = Keeper(
             journal,
-            [freshness, drift, quality, estimated],
+            [rendered],
             open_store=open_store,
             statistics_every_s=args.statistics_every,
         )
-        collectors += [JournalMetrics(keeper), freshness, drift, quality, estimated]
+        collectors += [JournalMetrics(keeper)]
     event(logging.INFO, "watcher_started", port=args.port, probes=len(prober.probes), journal=str(journal or "none"))
     repeated = [Repeated("bundles", bundles.look, CHECK_S), Repeated("gpus", gpus.look, SAMPLE_S)]
-    app = make_app(prober, keeper, models_out, bundles, metrics_folder, secret, collectors, repeated)
+    app = make_app(prober, keeper, models_out, bundles, metrics_folder, secret, collectors, rendered, repeated)
     try:
         uvicorn.run(app, host=args.host, port=args.port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
     finally:

@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from signalserve import CLASSES
 from signalserve.drift import FEWEST, WINDOWS
@@ -15,6 +14,7 @@ from signalserve.drift.stream import Stream
 from signalserve.drift.watch import BIN_NAMES, NOTHING, Drift, Measured, distributions_of, measure, statistics_of
 from signalserve.journal.reading import Said, last_predictions, maker
 from signalserve.watcher.references import References
+from signalserve.watcher.rendered import JournalCollector
 
 Pair = tuple[str, str]
 
@@ -24,7 +24,7 @@ TARGET_DAYS: Final = 30.0
 _UNKNOWN: Final = Measured(math.nan)
 
 
-class DriftMetrics(Collector):
+class DriftMetrics(JournalCollector):
     """The drift of each symbol and arm, of what the model or pool of its newest prediction made.
 
     Every series is there from the start; NaN while it is not known. Not Gauges, which would write to the workers'
@@ -36,6 +36,7 @@ class DriftMetrics(Collector):
         self.drifts: Mapping[Pair, Drift] = dict.fromkeys(sorted(known), NOTHING)
         self._references = references
         self._days = target_days * max(1, len(self.drifts))
+        self._largest_z: dict[Pair, float] = {pair: math.nan for pair in self.drifts if pair[1] != "ensemble"}
         self._seen: dict[Pair, tuple[object, ...]] = {}
 
     def refresh(self, connection: sqlite3.Connection) -> None:
@@ -56,8 +57,10 @@ class DriftMetrics(Collector):
         if self._seen.get(pair) == state:
             return self.drifts[pair]
         self._seen[pair] = state
-        live = stream_of(last_predictions(connection, *pair, WINDOWS[-1]))
-        return measure(live, reference, clamp=self._references.clamp_of(made_by), days=self._days)
+        said = last_predictions(connection, *pair, WINDOWS[-1])
+        if pair in self._largest_z:
+            self._largest_z[pair] = float(np.fmax.reduce(said.largest_z[-WINDOWS[0] :], initial=math.nan))
+        return measure(stream_of(said), reference, clamp=self._references.clamp_of(made_by), days=self._days)
 
     def collect(self) -> Iterator[Metric]:
         of_window, of_statistic = ("window",), ("window", "statistic")
@@ -73,6 +76,7 @@ class DriftMetrics(Collector):
         share = _gauge("class_share", f"Share of a class over the last {WINDOWS[-1]} predictions", "direction")
         floor = _gauge("class_share_floor", "Too small a share; NaN where a day without it is usual", "direction")
         run = _gauge("class_run", "How many predictions on end have said the same")
+        largest_z = _gauge("scaled_feature_max", f"Largest |scaled feature| of the last {WINDOWS[0]} predictions")
         run_limit = _gauge("class_run_limit", "Too many on end; NaN where it is not known, or usual")
         for pair, drift in self.drifts.items():
             arm = pair[1]
@@ -94,7 +98,9 @@ class DriftMetrics(Collector):
                 floor.add_metric((*pair, direction), drift.class_shares[direction].limit)
             run.add_metric(pair, drift.run.value)
             run_limit.add_metric(pair, drift.run.limit)
-        yield from (value, limit, n, effective, count, before, known, share, floor, run, run_limit)
+            if pair in self._largest_z:
+                largest_z.add_metric(pair, self._largest_z[pair])
+        yield from (value, limit, n, effective, count, before, known, share, floor, run, run_limit, largest_z)
 
 
 def stream_of(said: Said) -> Stream:

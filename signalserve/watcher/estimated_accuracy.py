@@ -10,14 +10,29 @@ Source: Garg et al. 2022, Leveraging Unlabeled Data to Predict Out-of-Distributi
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from signalserve.journal.reading import arms, maker
 from signalserve.watcher.quality import WINDOW
+from signalserve.watcher.rendered import JournalCollector
 
 Pair = tuple[str, str]
+
+# the index tells which of the last have no outcome: only their rows are read, a dozen of a day's
+_MEAN_CONFIDENCE: Final = """
+    WITH last AS (
+        SELECT row_id, outcome FROM predictions WHERE symbol = :symbol AND arm = :arm AND left_out IS NULL
+        ORDER BY time_ms DESC LIMIT :most
+    ), newest AS (
+        SELECT bundle_id, pool, temperature FROM predictions
+        WHERE symbol = :symbol AND arm = :arm AND left_out IS NULL ORDER BY time_ms DESC LIMIT 1
+    )
+    SELECT avg(max(p_down, p_neutral, p_up)) FROM predictions, newest
+    WHERE row_id IN (SELECT row_id FROM last WHERE outcome IS NULL) AND predictions.bundle_id IS newest.bundle_id
+    AND predictions.pool IS newest.pool AND predictions.temperature = newest.temperature
+"""
 
 
 def estimated_accuracy(connection: sqlite3.Connection, symbol: str, arm: str) -> float | None:
@@ -27,16 +42,11 @@ def estimated_accuracy(connection: sqlite3.Connection, symbol: str, arm: str) ->
     made = maker(connection, symbol, arm)
     if made is None or not made.knows_neutral:
         return None
-    found = connection.execute(
-        "SELECT max(p_down, p_neutral, p_up), outcome, bundle_id, pool, temperature FROM predictions"
-        " WHERE symbol = ? AND arm = ? AND left_out IS NULL ORDER BY time_ms DESC LIMIT ?",
-        (symbol, arm, WINDOW),
-    ).fetchall()
-    awaited = [row[0] for row in found if row[1] is None and row[2:] == found[0][2:]]
-    return sum(awaited) / len(awaited) if awaited else None
+    [estimate] = connection.execute(_MEAN_CONFIDENCE, {"symbol": symbol, "arm": arm, "most": WINDOW}).fetchone()
+    return None if estimate is None else float(estimate)
 
 
-class EstimatedAccuracy(Collector):
+class EstimatedAccuracy(JournalCollector):
     """Of each symbol and arm; every series is there from the start, NaN where there is no estimate."""
 
     def __init__(self, known: Iterable[Pair] = ()) -> None:

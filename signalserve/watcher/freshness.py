@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+
+from signalserve.watcher.rendered import JournalCollector
 
 TAIL: Final = 50_000
 """Rows at the end of the table that one refresh looks at, at most: the first one has seen none of them."""
@@ -30,7 +31,7 @@ class Fresh:
     still: float = math.nan
 
 
-class Freshness(Collector):
+class Freshness(JournalCollector):
     """Of each symbol that is served, on every prediction of it, also those that statistics leave out.
 
     A journal may hold symbols that nobody serves any more: their silence is no news, and they are not told.

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from signalserve.journal.counts import read_counts
 from signalserve.journal.reading import arms
@@ -15,6 +14,7 @@ from signalserve.log import event
 from signalserve.metrics import CONFIDENCE_EDGES
 from signalserve.watcher.calibration_gap import TARGET_DAYS, Gap, GapLimit
 from signalserve.watcher.quality import NOTHING, WINDOW, Baseline, Bin, Figure, Quality, Scores, live_quality
+from signalserve.watcher.rendered import JournalCollector
 
 Pair = tuple[str, str]
 
@@ -32,7 +32,7 @@ _TOO_FEW: Final = Scores(
 )
 
 
-class LiveQuality(Collector):
+class LiveQuality(JournalCollector):
     """The quality of each symbol and arm on the last WINDOW outcomes, as far as the model or pool of the newest
     prediction made them.
 

@@ -22,8 +22,8 @@ def add_to(made: Dashboard) -> None:
             span=12,
         )
     )
-    window = series("signalserve_drift_window_count", *STREAM, LONGEST, statistic("confidence_psi"))
-    reference = series("signalserve_drift_reference_count", *STREAM, statistic("confidence_psi"))
+    window = known(series("signalserve_drift_window_count", *STREAM, LONGEST, statistic("confidence_psi")))
+    reference = _of_the_same(series("signalserve_drift_reference_count", *STREAM, statistic("confidence_psi")), window)
     made.with_panel(
         bars(
             "Confidence against its reference",
@@ -39,6 +39,8 @@ def add_to(made: Dashboard) -> None:
             axis="Bin",
         )
     )
+    share = known(series("signalserve_class_share", *STREAM))
+    reference_share = series("signalserve:drift_reference_share", *STREAM, statistic("class_psi"))
     made.with_panel(
         lines(
             "Class shares",
@@ -46,13 +48,8 @@ def add_to(made: Dashboard) -> None:
             "of an eighth of it, under which ClassVanished fires. Average of the chosen symbols and arms.",
             "percentunit",
             [
-                Query(f"avg by (direction) ({known(series('signalserve_class_share', *STREAM))})", "{{direction}}"),
-                Query(
-                    "avg by (bin) ("
-                    + series("signalserve:drift_reference_share", *STREAM, statistic("class_psi"))
-                    + ")",
-                    "{{bin}} reference",
-                ),
+                Query(f"avg by (direction) ({share})", "{{direction}}"),
+                Query(f"avg by (bin) ({_of_the_same(reference_share, share)})", "{{bin}} reference"),
                 Query(
                     f"avg by (direction) ({known(series('signalserve_class_share_floor', *STREAM))})",
                     "{{direction}} floor",
@@ -62,3 +59,8 @@ def add_to(made: Dashboard) -> None:
             least=0,
         )
     )
+
+
+def _of_the_same(reference: str, live: str) -> str:
+    """The references of those streams that are shown beside them: an average over others would be no comparison."""
+    return f"{reference} and on (job, instance, symbol, arm) ({live})"

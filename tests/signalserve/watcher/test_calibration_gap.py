@@ -1,6 +1,7 @@
 """Confidence less accuracy, and the limit that chance stays under, against simulated spread and plain formulas."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_the_longer_the_days_and_the_more_the_series_the_higher_the_limit():
     days = [0.5, *(days * factor for _, days in MULTIPLES for factor in (1.0, 1.5)), 10_000, 100_000]
     found = [GapLimit(each).multiple for each in days]
     assert found[0] == found[1] == MULTIPLES[0][0]
-    assert all(one < other for one, other in zip(found[1:], found[2:], strict=False))
+    assert all(one < other for one, other in pairwise(found[1:]))
     assert 4.5 < found[-2] < 5.5
 
 

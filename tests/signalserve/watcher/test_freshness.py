@@ -75,10 +75,10 @@ def test_predictions_of_all_arms_at_once_are_no_repeats(fresh: Freshness, journa
 
 def test_a_backfill_does_not_look_like_a_stall(fresh: Freshness, journal: sqlite3.Connection):
     said(journal, 1000, 60_001)
-    for bar in range(600):
+    for bar in range(400):
         said(journal, bar, 60_002 + bar)
     fresh.refresh(journal)
-    assert told(fresh) == (60_601, 60_000, 0)
+    assert told(fresh) == (60_401, 60_000, 0)
 
 
 def test_nor_does_one_who_replays_an_old_bar_among_live_ones(fresh: Freshness, journal: sqlite3.Connection):
@@ -143,13 +143,13 @@ def test_a_restart_finds_the_newest_bar_however_far_back(
     assert told(fresh) == (5940, 5940, 0)
 
 
-def test_only_new_rows_and_the_ends_of_an_index_are_read(
-    fresh: Freshness, journal: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
-):
+def test_only_new_rows_and_the_ends_of_an_index_are_read(fresh: Freshness, journal: sqlite3.Connection):
+    journal.execute("BEGIN")
     for bar in range(2000):
         said(journal, bar, bar * 60)
     for minute in range(2000):  # a feed that has been frozen for long
         said(journal, 1999, 120_000 + minute * 60, left_out="repeat")
+    journal.execute("COMMIT")
     fresh.refresh(journal)
     said(journal, 1999, 300_000, left_out="repeat")
     steps = [0]
