@@ -1,4 +1,4 @@
-"""A drift reference -> the report's words and tables: its limits, what a window is worth, what is armed and what not."""
+"""A drift reference -> a report's words and tables: its limits, what a window is worth, what is armed and what not."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final

@@ -165,8 +165,11 @@ def band_of(series: Series, split: Split, horizon: int) -> float:
     return neutral_band(series.close, horizon, split.train.bars)
 
 
-def write(mended: Mended, root: Path, command: str) -> Path:
-    """Write the mended bundle under root as a new version of v6_fixed; returns its folder."""
+def write(mended: Mended, root: Path, command: str, progress: Progress | None = None) -> Path:
+    """Write the mended bundle under root as a new version of v6_fixed; returns its folder.
+
+    progress: told of the days simulated for its drift limits.
+    """
     manifest = mended.bundle.manifest
     provenance = mended.imported.provenance(command)
     report = {
@@ -199,7 +202,9 @@ def write(mended: Mended, root: Path, command: str) -> Path:
         },
     }
     fields = {name: getattr(manifest, name) for name in Manifest.model_fields if name != "files"}
-    reference = describe_stream(mended.kept, manifest.calibration, mended.test.span, len(manifest.columns))
+    reference = describe_stream(
+        mended.kept, manifest.calibration, mended.test.span, len(manifest.columns), progress=progress
+    )
     return write_bundle(root, {**fields, **changes}, mended.bundle.weights, reference, mended.kept.tensors())
 
 

@@ -1,4 +1,9 @@
-"""A bundle and newer bars -> another reference for monitoring: the predictions themselves, and the drift limits.
+"""A bundle and newer bars -> another reference for monitoring, with drift limits of its own.
+
+    reference_part      the windows that the model has not seen
+    keep_predictions    what it says of them
+    describe            those -> NewReference: all that `reference.json` holds
+    write               a new version of the bundle
 
 Its calibration stays, and with it the verdict of the gates: nothing that answers is changed.
 """
@@ -51,20 +56,24 @@ def reference_part(bundle: Bundle, series: Series, *, assume_unseen: bool = Fals
     return part
 
 
-def make_new_reference(
-    bundle: Bundle, series: Series, part: Part, *, windows: Progress | None = None, drawn: Progress | None = None
-) -> NewReference:
-    """part: as `reference_part` gives it.  windows: told of windows predicted.  drawn: told of days drawn.
+def keep_predictions(bundle: Bundle, series: Series, part: Part, progress: Progress | None = None) -> KeptStream:
+    """The bundle's predictions of the part's windows. progress: told of windows.
 
     Raises DataError for logits that are not finite, and for bars without times.
     """
-    raw_logits = forward(bundle, series.rows, part.ends, progress=windows).raw_logits
-    manifest, span = bundle.manifest, series.span_of(part)
+    raw_logits = forward(bundle, series.rows, part.ends, progress=progress).raw_logits
     try:
-        kept = keep(series, part, raw_logits, manifest.scaler)
+        return keep(series, part, raw_logits, bundle.manifest.scaler)
     except ValueError as error:
         raise DataError(f"{bundle.name}: {error}; run signalserve diagnose on it") from None
-    description = describe_stream(kept, manifest.calibration, span, len(manifest.columns), progress=drawn)
+
+
+def describe(
+    bundle: Bundle, series: Series, part: Part, kept: KeptStream, progress: Progress | None = None
+) -> NewReference:
+    """kept: the predictions of the part's windows.  progress: told of days simulated."""
+    manifest, span = bundle.manifest, series.span_of(part)
+    description = describe_stream(kept, manifest.calibration, span, len(manifest.columns), progress=progress)
     data = {"file": series.path.name, "sha256": sha256_of(series.path)}
     return NewReference(bundle, data, span, kept, description)
 
@@ -74,11 +83,4 @@ def write(found: NewReference, root: Path, command: str) -> Path:
 
     Raises BundleError, and leaves nothing half-written.
     """
-    return revise(
-        found.bundle,
-        root,
-        command=command,
-        reference=found.description,
-        kept=found.kept,
-        gates=found.bundle.manifest.gates,
-    )
+    return revise(found.bundle, root, command=command, reference=found.description, kept=found.kept)

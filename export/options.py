@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,6 +124,12 @@ class Screen:
         with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bars:
             number = bars.add_task(task, total=total)
             yield lambda done: bars.advance(number, done)
+
+    def drawing(self, name: str) -> "AbstractContextManager[Any]":
+        """The bar of the days that the drift limits of one bundle are simulated for."""
+        from signalserve.drift import limits
+
+        return self.progress(f"{name}: days simulated for drift limits", limits.SIMULATED_DAYS)
 
     def say(self, words: str) -> None:
         self.console.print(words, highlight=False, markup=False, soft_wrap=True)

@@ -46,7 +46,12 @@ def calibrate_report(done: Recalibration, *, written: str, created: str) -> Repo
         created=created,
         verdict=verdict(done),
         facts=_facts(done, written),
-        sections=[_temperatures(done), _reliability(done), _acting(done), drift_section(done.drift, _span(done.test.span))],
+        sections=[
+            _temperatures(done),
+            _reliability(done),
+            _acting(done),
+            drift_section(done.drift, _span(done.test.span)),
+        ],
         figures=_figures(done),
     )
 

@@ -18,6 +18,7 @@ from torch import nn
 
 import signalserve
 from export import train
+from export.forward import Progress
 from export.gates import GateSettings
 from export.judging import TooFewWindows, draw_samples, judge_bundle
 from export.labels import neutral_band
@@ -215,8 +216,13 @@ def _validation_nll(trained: Trained) -> float:
 # ---- from a draft to a bundle
 
 
-def write(market: Market, draft: Draft, out: Path, version: str, command: str) -> Path:
-    """Fit the temperature on the calibration part, judge on what follows it, write the bundle; returns its folder."""
+def write(
+    market: Market, draft: Draft, out: Path, version: str, command: str, progress: Progress | None = None
+) -> Path:
+    """Fit the temperature on the calibration part, judge on what follows it, write the bundle; returns its folder.
+
+    progress: told of the days simulated for its drift limits.
+    """
 
     network, scaler, split = draft.trained.network, draft.scaler, market.split
     fit = fit_temperature(
@@ -255,6 +261,7 @@ def write(market: Market, draft: Draft, out: Path, version: str, command: str) -
         CalibrationValues(clamp=CLAMP, temperature=fit.temperature, method="nll"),
         market.series.span_of(split.test),
         len(COLUMNS),
+        progress=progress,
     )
     manifest["gates"] = judged(market, Bundle(out, Manifest(**manifest, files={}), weights, reference, sha256=""))
     return write_bundle(out, manifest, weights, reference, kept.tensors())

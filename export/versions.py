@@ -52,13 +52,13 @@ def revise(
 
     command: what does this again; kept in the provenance with what it was made from.  reference, kept: the
     new `reference.json` and the predictions that it describes, by default the old ones.  changes: fields of `Manifest`;
-    a change of anything but `gates` takes an earlier verdict away, which was on another model.
+    a change of any but `gates` takes an earlier verdict away, which was on another model.
     Raises BundleError, and leaves nothing half-written.
     """
     old = bundle.manifest
     version = next_version(root, old.generation, old.symbol)
-    changed = sorted({*(name for name, value in changes.items() if value != getattr(old, name, None)), *(["reference"] if reference is not None else [])})
-    if "gates" not in changes:
+    changed = sorted([*changes, *(["reference"] if reference is not None else [])])
+    if changes and "gates" not in changes:
         changes["gates"] = None
     step = {
         "command": command,

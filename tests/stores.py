@@ -10,13 +10,17 @@ import numpy as np
 import torch
 import yaml
 
-from signalserve.bundle import ScalerValues, find_bundles, load_bundle, sha256_of, write_bundle
+from signalserve.bundle import CalibrationValues, ScalerValues, find_bundles, load_bundle, sha256_of, write_bundle
 from signalserve.candles import Candles, to_rows
 from signalserve.demo import demo_candles
+from signalserve.drift.kept import KeptStream
+from signalserve.drift.limits import simulate_limits
+from signalserve.drift.reference import make_reference
 from signalserve.engine import onnx_bytes
 from signalserve.features import COLUMNS, MIN_CANDLES, WARM_UP, compute_features
 from signalserve.golden import golden_answer
 from signalserve.network import LstmConfig, architecture_of, build_network
+from signalserve.off_scale import off_scale_shares
 from signalserve.pipeline import CalibratedModel, Calibration, Scaler
 
 torch.set_num_threads(1)  # as in the service: networks this small only wait for one another on several
@@ -57,9 +61,14 @@ def write_model(
     gain: float = 10.0,  # of the head: fresh weights alone give logits near 0
     seed: int | None = None,
     edit: Callable[[dict[str, torch.Tensor]], object] = lambda weights: None,
+    referenced: bool = False,
     **fields: Any,  # further fields of the manifest, such as report or gates
 ) -> Path:
-    """One bundle under root/bundles; returns its folder. edit: may change the weights in place before they are kept."""
+    """One bundle under root/bundles; returns its folder.
+
+    edit: may change the weights in place before they are kept.  referenced: with a reference stream, of generated
+    candles, and drift limits of few simulated days; columns as they come.
+    """
     config = LstmConfig(len(columns), hidden, layers, generation == "v8" if attention is None else attention)
     torch.manual_seed(sum(map(ord, generation + symbol + version)) if seed is None else seed)
     network = build_network(architecture_of(config))
@@ -93,7 +102,41 @@ def write_model(
         "gates": {"passed": ["accuracy"], "failed": [], "report": {}},
         **fields,
     }
-    return write_bundle(root / "bundles", manifest, weights, {})
+    if not referenced:
+        return write_bundle(root / "bundles", manifest, weights, {})
+    kept = kept_stream(model, symbol, scaler)
+    values = CalibrationValues(**manifest["calibration"])
+    return write_bundle(root / "bundles", manifest, weights, {"drift": drift_of(kept, values)}, kept.tensors())
+
+
+REFERENCE_BARS = 3000
+SIMULATED_DAYS = 40
+"""Enough for limits that are numbers; for limits that hold it takes thousands."""
+
+
+def kept_stream(model: CalibratedModel, symbol: str, scaler: ScalerValues) -> KeptStream:
+    """What a model says of generated candles, a window a bar."""
+    bars = candles(symbol, REFERENCE_BARS)
+    rows, ends = compute_features(bars), np.arange(MIN_CANDLES - 1, REFERENCE_BARS)
+    windows = np.lib.stride_tricks.sliding_window_view(rows, 60, axis=0).swapaxes(1, 2)[ends - 59]
+    with torch.inference_mode():
+        raw_logits = model(torch.from_numpy(windows.copy()))[0].numpy()
+    return KeptStream(
+        bars.timestamp_ms[ends] + 60_000, raw_logits.astype(np.float64), off_scale_shares(rows, ends, 60, scaler)
+    )
+
+
+_drifts: dict[tuple[bytes, str], dict[str, Any]] = {}
+
+
+def drift_of(kept: KeptStream, calibration: CalibrationValues) -> dict[str, Any]:
+    """Simulated once for the same predictions: it takes two seconds."""
+    key = (kept.raw_logits.tobytes(), calibration.model_dump_json())
+    if key not in _drifts:
+        stream = kept.stream(calibration)
+        limits = simulate_limits(stream, simulated_days=SIMULATED_DAYS)
+        _drifts[key] = make_reference(stream, limits, clamp=calibration.clamp, columns=len(COLUMNS)).to_json()
+    return _drifts[key]
 
 
 def as_archive(root: Path) -> Path:

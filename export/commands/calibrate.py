@@ -31,6 +31,7 @@ from export.options import (
 from signalserve.errors import ConfigError
 
 if TYPE_CHECKING:  # torch and scipy only where the command runs
+    from export.new_reference import NewReference
     from export.recalibration import Recalibration
     from export.report.model import Report
     from export.series import Source
@@ -85,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     from export.versions import find_bundle
 
     target = read_target(args.target_confidence)
+    if target and args.reference_only:
+        raise ConfigError("--reference-only keeps the temperature: leave --target-confidence out")
     for name, share in (("--fit-share", args.fit_share), ("--accuracy", args.accuracy)):
         if not 0 < share < 1:
             raise ConfigError(f"{name}: expected a share between 0 and 1, got {share:g}")
@@ -93,9 +96,7 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.reports, *([] if args.dry_run else [root]))
     found = {bundle.name: bundle for bundle in (find_bundle(words, args.model_store) for words in args.bundles)}
     if args.reference_only:
-        for bundle in found.values():
-            screen.say(f"{bundle.name}: {refer(bundle, source, args, screen, root)}")
-        return 0
+        return refer_all(list(found.values()), source, args, screen, root)
     done = [recalibrate(bundle, source, args, target, screen) for bundle in found.values()]
     unwritten = [why_unwritten(one, args) for one in done]
     versions = [
@@ -125,11 +126,7 @@ def reports(
 
     for one, why in zip(done, unwritten, strict=True):
         written = str(next(folders)) if why is None else f"none: {why}"
-        created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        yield (
-            "-".join(("calibrate", *one.bundle.name.split("/"))),
-            calibrate_report(one, written=written, created=created),
-        )
+        yield stem_of(one.bundle), calibrate_report(one, written=written, created=now())
 
 
 def read_target(words: str | None) -> tuple[float, float] | None:
@@ -145,30 +142,41 @@ def read_target(words: str | None) -> tuple[float, float] | None:
     return low, high
 
 
-def refer(bundle: "Bundle", source: "Source", args: argparse.Namespace, screen: Screen, root: Path) -> Path:
-    """Write the bundle's next version with a new reference and the same everything else; returns its folder."""
-    from export.forward import forward
-    from export.reference_stream import describe_stream, keep
+def refer_all(bundles: "list[Bundle]", source: "Source", args: argparse.Namespace, screen: Screen, root: Path) -> int:
+    """Write each bundle's next version with a new reference and the same everything else, and report; all or none."""
+    from export.drift_report import reference_report
+    from export.new_reference import write
+
+    done = [refer(bundle, source, args, screen) for bundle in bundles]
+    screen.finish(
+        [partial(write, one, root, command_line()) for one in done],
+        lambda folders: [
+            (stem_of(one.bundle), reference_report(one, written=str(folder), created=now()))
+            for one, folder in zip(done, folders, strict=True)
+        ],
+        args.reports,
+    )
+    return 0
+
+
+def refer(bundle: "Bundle", source: "Source", args: argparse.Namespace, screen: Screen) -> "NewReference":
+    from export.new_reference import describe, keep_predictions, reference_part
     from export.series import read_series
-    from export.unseen import unseen
-    from export.versions import revise
 
     manifest = bundle.manifest
-    horizon = labels_of(args, manifest).horizon_bars
     series = read_series(source, manifest.symbol, manifest.columns, manifest.interval_ms)
-    part = unseen(series, manifest, horizon, by_calibration_too=True, assume_unseen=args.assume_unseen)
+    part = reference_part(bundle, series, assume_unseen=args.assume_unseen)
     with screen.progress(bundle.name, len(part)) as advance:
-        kept = keep(series, part, forward(bundle, series.rows, part.ends, progress=advance).raw_logits, manifest.scaler)
-    span = series.span_of(part)
-    reference = describe_stream(kept, manifest.calibration, span, len(manifest.columns))
-    return revise(bundle, root, command=command_line(), reference=reference, kept=kept, gates=manifest.gates)
+        kept = keep_predictions(bundle, series, part, advance)
+    with screen.drawing(bundle.name) as advance:
+        return describe(bundle, series, part, kept, advance)
 
 
 def recalibrate(
     bundle: "Bundle", source: "Source", args: argparse.Namespace, target: tuple[float, float] | None, screen: Screen
 ) -> "Recalibration":
-    from export.recalibration import Recalibration, evaluate, fit, predict, split
-    from export.reference_stream import keep
+    from export.recalibration import Recalibration, evaluate, fit, new_calibration, predict, split
+    from export.reference_stream import describe_stream, keep
     from export.series import read_series
     from signalserve.bundle import sha256_of
 
@@ -183,4 +191,16 @@ def recalibrate(
     evaluation = evaluate(test, fitted, old.clamp, horizon, old.temperature)
     data = {"file": series.path.name, "sha256": sha256_of(series.path)}
     kept = keep(series, parts[1], test.raw_logits, manifest.scaler)
-    return Recalibration(bundle, taught, data, calibration, test, kept, fitted, evaluation)
+    new = new_calibration(manifest, fitted)
+    with screen.drawing(bundle.name) as advance:
+        description = describe_stream(kept, new, test.span, len(manifest.columns), progress=advance)
+    return Recalibration(bundle, taught, data, calibration, test, kept, fitted, evaluation, description)
+
+
+def stem_of(bundle: "Bundle") -> str:
+    """The name of the files of a bundle's report."""
+    return "-".join(("calibrate", *bundle.name.split("/")))
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -8,6 +8,7 @@ mends every checkpoint in it.
 import argparse
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.commands.import_checkpoint import (
@@ -46,7 +47,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Mend, write, tell. Raises OperatorError where the only one could not be; 2 where one of several could not."""
-    from export.fixing import GENERATION, write
+    from export.fixing import GENERATION
     from export.fixing_report import fix_report
     from export.options import check_writable, command_line, screen_of
 
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         stem = f"fix-{GENERATION}-" + "-".join(dict.fromkeys(model.imported.symbol for model in mended))
         screen.finish(
-            [partial(write, model, root_of(args), command) for model in mended],
+            [partial(write_one, args, screen, model, command) for model in mended],
             lambda folders: [(stem, fix_report(mended, written=list(map(str, folders)), created=created))],
             args.reports,
         )
@@ -83,3 +84,11 @@ def mend_one(args: argparse.Namespace, screen: "Screen", imported: "Imported") -
     split = split_for(imported, series, args.horizon)
     with screen.progress(printable(imported.path.name), windows_of(split)) as advance:
         return mend(imported, series, split, args.horizon, args.band, advance)
+
+
+def write_one(args: argparse.Namespace, screen: "Screen", mended: "Mended", command: str) -> Path:
+    from export.checkpoints.pickle_values import printable
+    from export.fixing import write
+
+    with screen.drawing(printable(mended.imported.path.name)) as advance:
+        return write(mended, root_of(args), command, advance)

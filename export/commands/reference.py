@@ -7,6 +7,7 @@ quarter, which nothing was fitted to or chosen by. Writes the bundles and, besid
 import argparse
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     from export.reference_models import GENERATIONS, read_market, write
     from export.reference_report import README, newest_manifests, rich_table, said, write_readme
+    from signalserve.drift import limits
 
     files = choose_files(find_candle_files(args.bars), args.symbols, args.bars)
     versions = {symbol: choose_version(args.out, symbol, args.version) for symbol in files}
@@ -58,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
                     progress.update(task, completed=done, total=of, said=said(epoch))
 
                 draft = build(market, args.quick, show)
-                folder = write(market, draft, args.out, versions[symbol], command)
+                task = progress.add_task(f"{symbol} {generation}: drift limits", total=limits.SIMULATED_DAYS, said="")
+                drawn = partial(progress.advance, task)
+                folder = write(market, draft, args.out, versions[symbol], command, drawn)
                 progress.console.print(f"wrote {folder}")
     manifests = newest_manifests(args.out)
     console.print(rich_table(manifests))

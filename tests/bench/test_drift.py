@@ -94,7 +94,7 @@ def test_independent_bins_have_no_design_effect_and_dependent_ones_that_of_theor
 
 def test_the_correction_widens_the_chi_square_limits_of_dependent_predictions() -> None:
     plain, wide = (chi_square_limits(weak_stream(5000), 30.0, corrected=corrected) for corrected in (False, True))
-    assert all(wide[key] > 3 * plain[key] for key in plain)
+    assert all(wide[key] > 1.5 * plain[key] for key in plain)
     assert plain["class_psi", 120] == pytest.approx((1 / 120 + 1 / 5000) * -2 * math.log(1 / (30 * DAY * 9)))
 
 
@@ -177,8 +177,7 @@ def test_a_model_that_names_no_span_is_refused(tmp_path: Path, bars: Path) -> No
         read_models(tmp_path, bars)
 
 
-def test_nothing_moved_far_enough_is_seen_in_a_week() -> None:
-    """The delays' horizon is the one that the table's heading names."""
+def test_what_no_limit_sees_has_an_endless_delay() -> None:
     never = Limits((2.0, 5.0, 10.0), dict.fromkeys(SHIFT, (9.0, 9.0, 9.0)), (math.inf,) * 3, math.inf)
     pieces = [as_drawn(weak_stream(DAY + FAR))]
     assert drift.delays(weak_stream(2000), pieces, never) == {0.0: [math.inf], 0.5: [math.inf], 1.0: [math.inf]}

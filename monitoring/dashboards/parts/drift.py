@@ -114,6 +114,18 @@ def add_to(made: Dashboard) -> None:
         )
     made.with_panel(
         lines(
+            "Largest scaled feature",
+            "How many standard deviations from its mean the furthest feature lay, over the last 120 predictions of a "
+            "model. Volume columns of real markets go beyond 100; a whole window that does is unscaled.",
+            "short",
+            [Query(series("signalserve_scaled_feature_max", *STREAM), _NAME)],
+            span=8,
+            nothing="no predictions yet",
+            least=0,
+        )
+    )
+    made.with_panel(
+        lines(
             "One class on end",
             "How many predictions on end have said the same class, and the limit of half as long again as the longest "
             "such run of the reference.",
