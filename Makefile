@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 LOCK := $(if $(filter gpu,$(EXTRA)),requirements-gpu.txt,requirements.txt)
 BARS ?= ../shared/data
 
-.PHONY: help serve test check format format-check lint types archives reference bench monitoring lock clean
+.PHONY: help serve test check format format-check lint types archives reference bench monitoring drill lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ bench: $(VENV)/.dev ## measure the service beside a plain FastAPI one
 monitoring: $(VENV)/.dev ## write the Prometheus rules and the Grafana dashboards anew
 	@$(BIN)/python -m monitoring rules
 	@$(BIN)/python -m monitoring dashboards
+
+drill: $(VENV)/.dev ## plant faults in the running service and see which alerts fire (needs Prometheus; 30 minutes)
+	@$(BIN)/python -m monitoring drill --bars $(BARS)
 
 lock: ## resolve the locked requirements anew
 	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet pip-tools

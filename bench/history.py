@@ -18,6 +18,8 @@ WEIGHTS: Final = (0.4, 0.6)
 WARNINGS: Final = ("failed_gates",)
 CONFIG: Final = "0" * 64
 FEED: Final = "history"
+OFF_SCALE: Final = 0.01
+"""How likely a column is off its model's scale."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -74,6 +76,7 @@ class History:
         raw_logits = self._draw.normal(scale=temperatures, size=(3, 2)).T  # (models, classes)
         probabilities = _softmax(raw_logits / np.array(temperatures)[:, None])
         hashes = [bundle.sha256 for bundle in bundles]
+        columns = [len(bundle.manifest.columns) for bundle in bundles]
         singles = [
             ArmLine(
                 arm,
@@ -86,6 +89,8 @@ class History:
                 [1.0],
                 None,
                 WARNINGS,
+                off_scale=self._draw.binomial(columns[i], OFF_SCALE) / columns[i],
+                largest_z=self._draw.uniform(3, 10),
             )
             for i, arm in enumerate(GENERATIONS)
         ]

@@ -222,7 +222,7 @@ def timed(question: str, answer: Callable[[], object], prepare: Callable[[], obj
 
 def watch(service: Signalserve, journal: Path, history: History, later: Iterator[int], seconds: float) -> Watched:
     """The service's watcher while predictions come in, of the symbols in turn."""
-    process = next(one for one in service.program.processes() if service.role(one) == "watcher")
+    process = service.process("watcher")
     before = count_rows(journal)
     writer = SpoolWriter(spool_of(journal), "watch", header=history.header)
     scrapes_ms, sizes = [], []

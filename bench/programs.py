@@ -7,8 +7,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +88,20 @@ class Program:
             with suppress(psutil.NoSuchProcess):
                 total += sum(process.cpu_times()[:2])  # user and system
         return total
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """It does nothing at all until the end of the block: neither what it is asked nor what it does by itself."""
+        processes = self.processes()  # the one that looks after the others first, so that it misses none of them
+        try:
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.suspend()
+            yield
+        finally:
+            for process in reversed(processes):
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def stop(self, ports: Sequence[int] = ()) -> "Stopped":
         """SIGTERM to the one that was started, which ends the others; whatever is left after it is killed.

@@ -53,6 +53,10 @@ class Server(abc.ABC):
     def role(self, process: psutil.Process) -> str:
         """What one of its processes does."""
 
+    def process(self, role: str) -> psutil.Process:
+        """The first of its processes that does this."""
+        return next(one for one in self.program.processes() if self.role(one) == role)
+
     def answer(self, form: Form) -> Mapping[str, Any] | None:
         """Its answer to one request; None where it refuses, or is not there."""
         request = self.request(form)
@@ -73,7 +77,16 @@ class Signalserve(Server):
     journal: the folder it keeps beside its settings, None where nothing is recorded.
     """
 
-    def __init__(self, model_store: Path, settings: Path, name: str = "signalserve", *, records: bool = True) -> None:
+    def __init__(
+        self,
+        model_store: Path,
+        settings: Path,
+        name: str = "signalserve",
+        *,
+        records: bool = True,
+        options: Sequence[str] = (),
+    ) -> None:
+        """options: more of `signalserve serve`."""
         self.name = name
         self.journal = settings.parent / "journal" if records else None
         first = free_ports()
@@ -83,7 +96,7 @@ class Signalserve(Server):
         command = [sys.executable, "-m", "signalserve.commands.main", "serve"]
         command += ["--model-store", str(model_store.resolve()), "--settings", str(settings.resolve())]
         command += ["--port", str(first), "--samples", str(settings.parent / "samples")]
-        command += ["--journal", str(self.journal or "none")]
+        command += ["--journal", str(self.journal or "none"), *options]
         self.program = Program(name, command)
 
     def wait(self) -> float:

@@ -107,7 +107,7 @@ def _limit_table(reference: Reference) -> Table:
         return None if _is_blind(reference, limits, name, window) else limits[name, window]
 
     return Table(
-        title=f"Limits for {DAYS:g} days between false alarms of one arm",
+        title=f"Limits for {DAYS:g} days of one arm",
         note="An alarm is a value beyond its limit. PSI: how far the shares of the reference's own bins have moved; "
         f"elsewhere {_listed(f'{limit:g}' for limit in USUAL)} are usual, which takes predictions for independent. A "
         "dash: no window can lie so far away.",
@@ -158,8 +158,9 @@ def _rate_table(reference: Reference) -> Table:
 def _class_tables(reference: Reference) -> Iterator[Table]:
     by_chance = Column(name="by chance once in (days)", format="text")
     yield Table(
-        title=f"Classes that stop being said: the share of a day of {DAY:,} predictions",
-        note=f"Armed where chance takes a class under its floor at most once in {DAYS:g} days.",
+        title="Classes that stop being said",
+        note=f"The share of the last {DAY:,} predictions. Armed where chance takes a class under its floor at most "
+        f"once in {DAYS:g} days.",
         columns=[
             Column(name="class", format="text"),
             Column(name="of the reference", format="percent"),

@@ -135,6 +135,9 @@ Labels: the close {HORIZON} bars on, against a band that calls a third of the tr
 time order, {train:.0f} % to train on, {calibration:.0f} % for the temperature, {test:.0f} % to judge, with an
 embargo of {WINDOW + HORIZON} windows between them: no window or label of one part shares a bar with another.
 
+Beside its weights each bundle keeps its predictions on bars that it has not seen (`stream.safetensors`) and what
+monitoring holds later ones against (`reference.json`); `signalserve calibrate --reference-only` makes both anew.
+
 ## How good they are
 
 On the test part (from {tested[:10]} on; {counts} predictions a bundle), which nothing was fitted to or chosen by:

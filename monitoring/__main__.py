@@ -1,11 +1,11 @@
-"""`python -m monitoring rules | dashboards`: write the files that Prometheus and Grafana read."""
+"""`python -m monitoring rules | dashboards | drill`: write the files that Prometheus and Grafana read, and try them."""
 
 import argparse
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
-COMMANDS: Final = ("monitoring.rules.command", "monitoring.dashboards.command")
+COMMANDS: Final = ("monitoring.rules.command", "monitoring.dashboards.command", "monitoring.drill.command")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

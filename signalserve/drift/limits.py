@@ -6,7 +6,8 @@ whoever is woken: the window slides, and looks again every minute.
 
 So days between false alarms are counted where they can be counted, on streams drawn from the reference's own dependence
 (`surrogates.py`): each with a reference of the length of the real one, which may have been a lucky one, and then twenty
-days to be watched. All statistics and windows of an arm share its alarms: each passes its limit equally often, and any
+days to be watched. The dependence itself is learned anew for each, from a stream as long, since what one week taught of
+it is uncertain too. All statistics and windows of an arm share its alarms: each passes its limit equally often, and any
 of them once in the days asked for.
 
 Why not the chi-square distribution with a Rao and Scott correction (1981): it holds for windows of many independent
@@ -33,7 +34,7 @@ DAYS: Final = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 None of a day or less: `alarms` counts one a day at most, whatever the limits."""
 
 SIMULATED_DAYS: Final = 3000
-"""30 false alarms at the last of DAYS: the realised days lie within a fifth of it, one time in two."""
+"""30 false alarms at the last of DAYS, which chance alone moves by a fifth."""
 
 WATCHED_DAYS: Final = 20
 """Of one drawn stream, after its reference."""
@@ -123,7 +124,7 @@ def simulate_limits(
     missing, long_runs = np.zeros(3), 0
     for _ in range(math.ceil((simulated_days or SIMULATED_DAYS) / WATCHED_DAYS)):
         watched = WATCHED_DAYS * DAY
-        drawn = surrogates.draw(len(stream) + DAY + watched, rng)
+        drawn = surrogates.redrawn(rng).draw(len(stream) + DAY + watched, rng)
         reference, live = _part(drawn, 0, len(stream)), _part(drawn, len(stream), None)
         paths.append({key: _block_maxima(values) for key, values in sliding(reference, live)})
         said = _sliding_counts(live.classes, 3, DAY)[-watched:] / DAY

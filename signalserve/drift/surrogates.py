@@ -1,7 +1,8 @@
 """A stream of predictions -> endless streams that depend on their past as it does.
 
 Each of a prediction's numbers becomes a normal score, whose past is an autoregression as long as a window: two
-predictions share bars up to there. What is left of them is drawn anew, jointly, and everything goes back to the
+predictions share bars up to there. Where the means of days vary more than that explains, the rest moves from day to
+day, as markets do. What is left is drawn anew, jointly, and everything goes back to the
 stream's own values. That keeps how each number is spread, how slowly it moves, and how they move together.
 
 Confidence has a series of its own. It is a function of the probabilities; but how sure a model is follows the market's
@@ -14,15 +15,25 @@ day of the V6 of SOL-USD varied ten times as much in the week before its own.
 Source: Cario and Nelson 1997, Numerical methods for fitting and simulating autoregressive-to-anything processes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from signalserve.drift import DAY
 from signalserve.drift.stream import Floats, Integers, Stream
 
 ORDER: Final = 60
 """Lags of the autoregressions: the bars that a window of the reference models holds."""
+
+SLOW: Final = float(np.exp(-1 / DAY))
+"""What is left of yesterday's level after a minute, of what moves from day to day."""
+
+_SLOW_MEMORY: Final = np.array([SLOW])
+
+MOST_SLOW: Final = 0.9
+"""Of the variance: a reference of a week is too short to tell more from a trend."""
 
 PER_LAG: Final = 20
 """Predictions that a lag takes, at least: a shorter stream gets a shorter memory."""
@@ -48,43 +59,58 @@ class Surrogates:
     """
 
     def __init__(self, stream: Stream) -> None:
-        from scipy.signal import lfilter
-
-        n = len(stream)
-        order = min(ORDER, n // PER_LAG)
-        if n < SHORTEST:
-            raise ValueError(f"expected at least {SHORTEST} predictions to learn their dependence from, got {n}")
+        if len(stream) < SHORTEST:
+            raise ValueError(
+                f"expected at least {SHORTEST} predictions to learn their dependence from, got {len(stream)}"
+            )
         with np.errstate(divide="ignore"):
             logs = np.log(stream.probabilities)  # a class that is never said stays -inf
-        parts = [stream.confidence, *logs.T, *([] if stream.largest_logit is None else [stream.largest_logit])]
+        self._fit([stream.confidence, *logs.T, *([] if stream.largest_logit is None else [stream.largest_logit])])
+
+    def _fit(self, parts: Sequence[Floats]) -> None:
+        """parts: confidence, three log-probabilities, and the largest logit where there is one, (n,) each."""
+        from scipy.signal import lfilter
+
+        order = min(ORDER, len(parts[0]) // PER_LAG)
         self._sorted = [np.sort(part) for part in parts]
         self._moves = [part for part, values in enumerate(self._sorted) if values[0] < values[-1]]
         self._coefficients = []
+        self._slow = []
         innovations = []
         for part in self._moves:
             scores = normal_scores(parts[part])
             coefficients = autoregression(scores, order)
             self._coefficients.append(coefficients)
+            self._slow.append(slow_share(scores, coefficients))
             innovations.append(lfilter(np.concatenate([[1.0], -coefficients]), [1.0], scores)[order:])
         self._root = _square_root(np.atleast_2d(np.corrcoef(innovations))) if innovations else np.empty((0, 0))
 
+    def redrawn(self, rng: np.random.Generator) -> "Surrogates":
+        """What another stream, as long and of the same dependence, would have taught: how far off this one may be."""
+        other = object.__new__(Surrogates)
+        other._fit(self._parts(len(self._sorted[0]), rng))
+        return other
+
     def draw(self, n: int, rng: np.random.Generator) -> Drawn:
         """n predictions in time order, of the stream's dependence from the first on."""
-        from scipy.fft import irfft, next_fast_len, rfft
+        confidence, *logs = self._parts(n, rng)
+        return Drawn(confidence, np.argmax(logs[:3], axis=0), logs[3] if len(logs) > 3 else None)
+
+    def _parts(self, n: int, rng: np.random.Generator) -> list[Floats]:
+        from scipy.fft import next_fast_len
         from scipy.special import ndtr
 
         # The spectrum gives a circle, whose end leads into its beginning: what is cut off keeps the two apart.
         size = next_fast_len(n + n // 4 + 10 * ORDER, real=True)
         noise = self._root @ rng.standard_normal((len(self._moves), size))
+        slow_noise = self._root @ rng.standard_normal((len(self._moves), size))
         values = [np.full(n, held[0]) for held in self._sorted]
-        for part, shocks, coefficients in zip(self._moves, noise, self._coefficients, strict=True):
-            response = rfft(np.concatenate([[1.0], -coefficients]), size)
-            power = 1 / np.abs(response) ** 2
-            variance = (2 * power.sum() - power[0] - (power[-1] if size % 2 == 0 else 0)) / size
-            scores = irfft(rfft(shocks) / response, size)[:n] / np.sqrt(variance)
+        for i, part in enumerate(self._moves):
+            fast, slow = _filtered(noise[i], self._coefficients[i])[:n], _filtered(slow_noise[i], _SLOW_MEMORY)[:n]
+            scores = np.sqrt(1 - self._slow[i]) * fast + np.sqrt(self._slow[i]) * slow
             held = self._sorted[part]
             values[part] = np.interp(ndtr(scores) * len(held) - 0.5, np.arange(len(held)), held)
-        return Drawn(values[0], np.argmax(values[1:4], axis=0), values[4] if len(values) > 4 else None)
+        return values
 
     def design_effect(self, window: int) -> float:
         """How many times the variance of a window's mean confidence is that of independent ones, >= 1.
@@ -93,9 +119,9 @@ class Surrogates:
         """
         if not self._moves or self._moves[0] != 0:
             return 1.0
-        lags = np.arange(1, window)
-        correlations = _autocorrelations(self._coefficients[0], window)
-        return max(1.0, float(1 + 2 * ((1 - lags / window) * correlations[1:window]).sum()))
+        slow = self._slow[0]
+        fast = _autocorrelations(self._coefficients[0], window)
+        return max(1.0, _design_effect((1 - slow) * fast + slow * _slow_correlations(window)))
 
 
 def normal_scores(values: Floats) -> Floats:
@@ -121,11 +147,50 @@ def autoregression(values: Floats, order: int) -> Floats:
     return coefficients
 
 
+def slow_share(scores: Floats, coefficients: Floats) -> float:
+    """How much of the variance moves from day to day, beyond what the autoregression knows, 0 … MOST_SLOW.
+
+    scores: (n,).  From how much the means of days vary; 0 for a stream of less than three.
+    """
+    n = len(scores)
+    if n < 3 * DAY:
+        return 0.0
+    sums = np.concatenate([[0.0], np.cumsum(scores)])
+    seen = float(((sums[DAY:] - sums[:-DAY]) / DAY).var() / scores.var())
+    kept = 1 - DAY / n  # of independent days' variance, when it is measured from their own mean
+    fast = _design_effect(_autocorrelations(coefficients, DAY)) / DAY
+    slow = _design_effect(_slow_correlations(DAY)) / DAY
+    return float(np.clip((seen / kept - fast) / slow, 0, MOST_SLOW))
+
+
+def _slow_correlations(lags: int) -> Floats:
+    correlations: Floats = np.exp(-np.arange(lags) / DAY)
+    return correlations
+
+
+def _design_effect(correlations: Floats) -> float:
+    """How many times the variance of a mean is that of independent values. correlations: at lags 0 … n - 1, (n,)."""
+    n = len(correlations)
+    return float(1 + 2 * ((1 - np.arange(1, n) / n) * correlations[1:]).sum())
+
+
+def _filtered(shocks: Floats, coefficients: Floats) -> Floats:
+    """An autoregression of unit variance, (n,), round a circle."""
+    from scipy.fft import irfft, rfft
+
+    size = len(shocks)
+    response = rfft(np.concatenate([[1.0], -coefficients]), size)
+    power = 1 / np.abs(response) ** 2
+    variance = (2 * power.sum() - power[0] - (power[-1] if size % 2 == 0 else 0)) / size
+    filtered: Floats = irfft(rfft(shocks) / response, size) / np.sqrt(variance)
+    return filtered
+
+
 def _autocorrelations(coefficients: Floats, lags: int) -> Floats:
     """Of an autoregression, at lags 0 … lags - 1, from its spectrum."""
     from scipy.fft import irfft, rfft
 
-    size = 1 << max(17, (8 * lags).bit_length())
+    size = 1 << max(14, (8 * lags).bit_length())
     covariances = irfft(1 / np.abs(rfft(np.concatenate([[1.0], -coefficients]), size)) ** 2, size)
     correlations: Floats = covariances[:lags] / covariances[0]
     return correlations

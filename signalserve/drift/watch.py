@@ -78,8 +78,8 @@ NOTHING = Drift(
 
 
 def measure(live: Stream, reference: Reference | None, *, clamp: float | None, days: float) -> Drift:
-    """live: the last predictions, at most the longest of WINDOWS.  clamp: of the model, None of a pool.  days: between
-    false alarms of this arm, which sets the limits; > 0.
+    """live: the last predictions, as many as the longest of WINDOWS and a run beyond the limit take.  clamp: of the
+    model, None of a pool.  days: between false alarms of this arm, which sets the limits; > 0.
     """
     limits = reference.limits.at(days) if reference else {}
     windows = {window: _window(live.last(window), reference, limits, clamp, window) for window in WINDOWS}

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -27,6 +26,7 @@ from signalserve.watcher.outcomes import parse_claims
 from signalserve.watcher.probes import Prober
 from signalserve.watcher.rendered import Rendered
 from signalserve.watcher.repeated import Repeated
+from signalserve.watcher.worker_counts import WorkerCounts
 
 NO_JOURNAL = "nothing is recorded: the service was started with --journal none"
 
@@ -47,7 +47,10 @@ def make_app(
     secret: what they mark their own requests with.  collectors: what else /metrics shows.  rendered: what it shows of
     the journal.  repeated: what else is done as long as the app runs.
     """
-    collectors = (_Standings(prober), models_out, bundles, *collectors)
+    counts = WorkerCounts(metrics_folder)
+    registry = CollectorRegistry()
+    for collector in (_Standings(prober), models_out, bundles, *collectors):
+        registry.register(collector)
 
     async def ready(_: Request) -> Response:
         faults = prober.not_ready()
@@ -59,11 +62,7 @@ def make_app(
 
     async def metrics(_: Request) -> Response:
         fold_dead(metrics_folder)
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(metrics_folder))  # type: ignore[no-untyped-call]
-        for collector in collectors:
-            registry.register(collector)
-        text = generate_latest(registry) + (rendered.text if rendered else b"")
+        text = generate_latest(registry) + counts.text() + (rendered.text if rendered else b"")
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def outcomes(request: Request) -> Response:

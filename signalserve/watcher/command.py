@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     if journal:
         arms, symbols = _arms(manifests), {manifest.symbol for manifest in manifests}
         drift = DriftMetrics(arms, references, args.days_between_false_alarms)
-        quality, estimated, freshness = LiveQuality(arms), EstimatedAccuracy(arms), Freshness(symbols)
+        quality = LiveQuality(arms, args.days_between_false_alarms)
+        estimated, freshness = EstimatedAccuracy(arms), Freshness(symbols)
         rendered = Rendered([freshness, drift, quality, estimated])
         open_store = partial(JournalStore, journal, keep_days=args.keep_days, keep_bytes=int(args.keep_gb * 1e9))
         keeper = Keeper(

@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from signalserve import CLASSES
 from signalserve.drift import FEWEST, WINDOWS
+from signalserve.drift.class_run import TIMES
 from signalserve.drift.stream import Stream
 from signalserve.drift.watch import BIN_NAMES, NOTHING, Drift, Measured, distributions_of, measure, statistics_of
 from signalserve.journal.reading import Said, last_predictions, maker
@@ -45,7 +46,10 @@ class DriftMetrics(JournalCollector):
 
     def _measured(self, connection: sqlite3.Connection, pair: Pair) -> Drift:
         made_by = maker(connection, *pair)
-        if made_by is None:
+        if made_by is None:  # a journal that was begun anew
+            self._seen.pop(pair, None)
+            if pair in self._largest_z:
+                self._largest_z[pair] = math.nan
             return NOTHING
         reference = self._references.of(made_by)
         newest = connection.execute(
@@ -57,7 +61,8 @@ class DriftMetrics(JournalCollector):
         if self._seen.get(pair) == state:
             return self.drifts[pair]
         self._seen[pair] = state
-        said = last_predictions(connection, *pair, WINDOWS[-1])
+        longest_run = reference.longest_run if reference else 0
+        said = last_predictions(connection, *pair, max(WINDOWS[-1], math.ceil(TIMES * longest_run) + 1))
         if pair in self._largest_z:
             self._largest_z[pair] = float(np.fmax.reduce(said.largest_z[-WINDOWS[0] :], initial=math.nan))
         return measure(stream_of(said), reference, clamp=self._references.clamp_of(made_by), days=self._days)

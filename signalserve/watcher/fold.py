@@ -10,6 +10,8 @@ from pathlib import Path
 
 from prometheus_client.mmap_dict import MmapedDict
 
+from signalserve.watcher.worker_counts import read_values
+
 KEPT = ("counter", "histogram")  # these add up over processes; a dead process's gauges mean nothing
 FOLDED = "folded"
 
@@ -48,9 +50,7 @@ def _add_up(files: Sequence[Path], target: Path) -> None:
     between the two counts their events twice in the first scrape after it, the other order would lose them."""
     sums: dict[str, float] = {}
     for path in (*files, *([target] if target.exists() else [])):
-        if path.stat().st_size == 0:  # ended before its first write
-            continue
-        for key, value, _, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
+        for key, value in read_values(path):
             sums[key] = sums.get(key, 0.0) + value
     fresh = target.with_suffix(".new")
     fresh.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""python -m signalserve.watcher.make_reference FILE METHOD TEMPERATURE WEIGHT=BUNDLE …: a pool's reference.
+"""python -m signalserve.watcher.make_reference FILE METHOD TEMPERATURE DAYS WEIGHT=BUNDLE …: a pool's reference.
 
-Started by `references.py`. Writes FILE whole or not at all.
+Started by `references.py`. Writes FILE whole or not at all. DAYS: to simulate for its limits.
 """
 
 import json
@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
+
+from signalserve.errors import OperatorError
 
 NICE = 19
 
@@ -22,7 +24,7 @@ def main(arguments: Sequence[str]) -> None:
     from signalserve.ensemble import PoolMethod
 
     os.nice(NICE)  # predictions come first
-    file, method, temperature, *members = arguments
+    file, method, temperature, days, *members = arguments
     streams, weights = [], []
     for member in members:
         weight, _, folder = member.partition("=")
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
         streams.append(kept.stream(bundle.manifest.calibration))
         weights.append(float(weight))
     stream = pooled(streams, weights, cast(PoolMethod, method), float(temperature))
-    reference = make_reference(stream, simulate_limits(stream), clamp=None, columns=None)
+    reference = make_reference(stream, simulate_limits(stream, simulated_days=int(days)), clamp=None, columns=None)
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_suffix(f".{os.getpid()}.new")
@@ -42,4 +44,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except (OperatorError, ValueError) as error:
+        raise SystemExit(str(error)) from None

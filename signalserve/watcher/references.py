@@ -11,11 +11,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from signalserve import __version__
 from signalserve.bundle import Bundle
+from signalserve.drift.limits import SIMULATED_DAYS
 from signalserve.drift.reference import Reference
 from signalserve.journal.reading import Maker
 from signalserve.log import event
@@ -55,10 +58,13 @@ def _own(bundle: Bundle) -> Reference | None:
 class References:
     """`of` is asked by one thread; `close` ends what is being made."""
 
-    def __init__(self, models: Mapping[str, ModelReference], folder: Path) -> None:
-        """folder: where the pools' are kept; made when the first is."""
+    def __init__(
+        self, models: Mapping[str, ModelReference], folder: Path, *, simulated_days: int = SIMULATED_DAYS
+    ) -> None:
+        """folder: where the pools' are kept; made when the first is.  simulated_days: for their limits."""
         self._models = models
         self._folder = folder
+        self._simulated_days = simulated_days
         self._pools: dict[str, Reference] = {}
         self._failed: set[str] = set()
         self._making: tuple[str, subprocess.Popen[bytes]] | None = None
@@ -75,6 +81,8 @@ class References:
                 "members": sorted((model.sha256, model.weight) for model in maker.models),
                 "method": maker.method,
                 "temperature": maker.temperature,
+                "simulated_days": self._simulated_days,
+                "signalserve": __version__,  # another may count otherwise
             }
         )
         name = hashlib.sha256(recipe.encode()).hexdigest()[:16]
@@ -88,8 +96,8 @@ class References:
 
     def close(self) -> None:
         if self._making:
-            self._making[1].kill()
-            self._making[1].wait()
+            with self._making[1] as process:
+                process.kill()
             self._making = None
 
     def _reference(self, sha256: str) -> Reference | None:
@@ -98,36 +106,61 @@ class References:
 
     def _read_or_make(self, name: str, maker: Maker) -> None:
         self._look_after_making()
-        path = self._folder / f"{name}.json"
-        if path.exists():
-            try:
-                self._pools[name] = Reference.from_json(json.loads(path.read_bytes()))
-                return
-            except (OSError, ValueError) as error:
-                event(logging.WARNING, "reference_unreadable", file=str(path), reason=str(error), then="made anew")
-                path.unlink(missing_ok=True)
-        if self._making is None and name not in self._failed:
-            self._making = name, _start_making(path, maker, self._models)
+        if name in self._pools or name in self._failed or (self._making and self._making[0] == name):
+            return
+        try:
+            self._pools[name] = self._read(name)
+            return
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            file = self._file(name)
+            event(logging.WARNING, "reference_unreadable", file=str(file), reason=str(error), then="made anew")
+            with suppress(OSError):
+                file.unlink()
+        if self._making is None:
+            self._make(name, maker)
+
+    def _make(self, name: str, maker: Maker) -> None:
+        members = [f"{model.weight!r}={self._models[model.sha256].folder}" for model in maker.models]
+        recipe = [str(maker.method), repr(maker.temperature), str(self._simulated_days), *members]
+        command = [sys.executable, "-m", "signalserve.watcher.make_reference", str(self._file(name)), *recipe]
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+        except OSError as error:
+            self._give_up(name, str(error))
+        else:
+            self._making = name, process
 
     def _look_after_making(self) -> None:
         if self._making is None or self._making[1].poll() is None:
             return
         name, process = self._making
         self._making = None
+        assert process.stderr is not None
+        with process.stderr:
+            said = process.stderr.read().decode(errors="replace").strip()
         if process.returncode:
-            assert process.stderr is not None
-            reason = process.stderr.read().decode(errors="replace").strip()[-500:]
-            event(logging.ERROR, "reference_failed", reference=name, reason=reason)
-            self._failed.add(name)
+            self._give_up(name, said[-500:] or f"it ended with {process.returncode}")
+            return
+        try:
+            self._pools[name] = self._read(name)
+        except (OSError, ValueError) as error:
+            self._give_up(name, str(error))
 
+    def _give_up(self, name: str, reason: str) -> None:
+        """Until the next start: a recipe that failed once would fail every ten seconds."""
+        event(logging.ERROR, "reference_failed", reference=name, reason=reason)
+        self._failed.add(name)
 
-def _start_making(path: Path, maker: Maker, models: Mapping[str, ModelReference]) -> "subprocess.Popen[bytes]":
-    members = [f"{model.weight!r}={models[model.sha256].folder}" for model in maker.models]
-    command = [sys.executable, "-m", "signalserve.watcher.make_reference", str(path)]
-    return subprocess.Popen(
-        [*command, str(maker.method), repr(maker.temperature), *members],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    )
+    def _read(self, name: str) -> Reference:
+        return Reference.from_json(json.loads(self._file(name).read_bytes()))
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.json"

@@ -4,6 +4,7 @@ import socket
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from programs import Program, ProgramError, free_ports, is_open
 
@@ -61,3 +62,16 @@ def test_free_ports_are_free() -> None:
     assert not any(is_open(port) for port in range(first, first + 6))
     with socket.create_server(("127.0.0.1", first)):
         assert is_open(first)
+
+
+def test_a_suspended_program_and_its_children_stand_still_until_the_end() -> None:
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    with Program("it", [sys.executable, "-c", code]) as program:
+        program.wait_until(lambda: len(program.processes()) == 2, timeout=20)
+
+        def states() -> set[str]:
+            return {process.status() for process in program.processes()}
+
+        with program.suspended():
+            program.wait_until(lambda: states() == {psutil.STATUS_STOPPED}, timeout=20)
+        program.wait_until(lambda: psutil.STATUS_STOPPED not in states(), timeout=20)

@@ -12,4 +12,5 @@ def _few_simulated_days() -> Iterator[None]:
     """Of a module, so that a module's own fixtures have it too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "SIMULATED_DAYS", 2 * limits.WATCHED_DAYS)
+        patch.setattr(limits, "DAYS", limits.DAYS[::2])  # each of them is searched for
         yield

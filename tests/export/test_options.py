@@ -12,6 +12,7 @@ from stores import write_model
 from export.options import Screen, add_data, add_labels, add_output, check_writable, labels_of, screen_of, source_of
 from export.report.model import Report, Verdict
 from signalserve.bundle import Labels, load_bundle
+from signalserve.drift import limits
 from signalserve.errors import ConfigError, DataError
 
 
@@ -49,6 +50,13 @@ def test_labels_that_nobody_knows_must_be_given_whole(tmp_path: Path):
 def test_labels_out_of_range_are_refused(tmp_path: Path, words: tuple[str, ...]):
     with pytest.raises(ConfigError, match=r"expected 1 bar or more and a share from 0 to 1"):
         labels_of(parsed(*words), load_bundle(write_model(tmp_path, labels=None)).manifest)
+
+
+def test_a_bar_counts_the_days_that_drift_limits_take(monkeypatch: pytest.MonkeyPatch):
+    shown = []
+    monkeypatch.setattr(Screen, "progress", lambda _, task, total: shown.append((task, total)))
+    screen().drawing("v8/BTC-USD/1")
+    assert shown == [("v8/BTC-USD/1: days simulated for drift limits", limits.SIMULATED_DAYS)]
 
 
 # ---- what is written, and in which order

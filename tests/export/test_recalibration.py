@@ -1,8 +1,11 @@
 """What is fitted, what is judged and on which part; every figure against its own float64 computation."""
 
+import functools
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,10 +26,12 @@ from export.recalibration import (
 )
 from export.recalibration_report import calibrate_report
 from export.recalibration_verdict import interval_text, temperature_text, verdict
+from export.reference_stream import describe_stream
 from export.report.model import Report, Verdict
 from export.series import Series
 from export.temperature import HIGHEST, LOWEST
-from signalserve.bundle import Bundle, Labels, Span, load_bundle
+from signalserve.bundle import Bundle, CalibrationValues, Labels, Span, load_bundle
+from signalserve.drift.kept import KeptStream
 from signalserve.errors import DataError
 from signalserve.features import COLUMNS, MIN_CANDLES, WINDOW, compute_features
 from signalserve.intervals import Interval
@@ -322,7 +327,20 @@ def found(bundle: Bundle, calibration: Sample, test: Sample, old: float = 2.5, *
     spans = manifest.spans.model_copy(update={"calibration": SPAN})
     bundle = replace(bundle, manifest=manifest.model_copy(update={"calibration": values, "spans": spans}))
     data = {"file": "bars.csv", "sha256": "0" * 64}
-    return Recalibration(bundle, NEXT_BAR, data, calibration, test, *both(calibration, test, old, **options))
+    fitted, evaluation = both(calibration, test, old, **options)
+    return Recalibration(bundle, NEXT_BAR, data, calibration, test, kept(test), fitted, evaluation, described())
+
+
+def kept(test: Sample) -> KeptStream:
+    n = len(test.labels)
+    return KeptStream(np.arange(n) * 60_000, test.raw_logits, np.zeros(n))
+
+
+@functools.cache
+def described() -> Mapping[str, Any]:
+    """Of other predictions: what is said of temperatures does not look at it."""
+    values = CalibrationValues(clamp=CLAMP, temperature=1.0, method="nll")
+    return describe_stream(kept(sample(600)), values, LATER, len(COLUMNS))
 
 
 def said(*args: object, **options: object) -> Verdict:
@@ -459,7 +477,7 @@ def test_the_report_tells_every_temperature_and_survives_its_schema(bundle: Bund
     assert {row[1] for row in scores.rows} == {"", "likeliest", "so far", "as wished"}
     assert len(confident.rows) == len(scores.rows)
     titles = [plot.title for section in report.sections for plot in section.plots]
-    assert len(titles) == 4
+    assert len(titles) == 5
     assert report.figures["fit"]["interval"]["low"] == done.fitted.interval.low
     assert [at["nll"] for at in report.figures["test"]] == [at.scores.nll for at in done.evaluation.at]
 
@@ -478,9 +496,16 @@ def test_times_are_told_as_people_read_them(good: Recalibration) -> None:
     assert facts["Test part"].startswith("2025-05-28 00:00 to 2025-06-03 00:00 UTC, 1,000 labels")
 
 
+def test_the_report_tells_what_drift_will_be_held_against(good: Recalibration) -> None:
+    report = calibrate_report(good, written="none", created="2025-11-24T16:00:00Z")
+    assert report.sections[-1].title.startswith("Drift")
+    assert "2025-05-28 00:00 to 2025-06-03 00:00 UTC" in report.sections[-1].text[-1]
+    assert report.figures["drift"]["n"] == good.drift.n == 600
+
+
 def test_the_report_says_where_no_threshold_reaches_the_wish(bundle: Bundle) -> None:
     done = found(bundle, sample(spread=0.1), JUDGED)
-    section = calibrate_report(done, written="none", created="2025-11-24T16:00:00Z").sections[-1]
+    section = calibrate_report(done, written="none", created="2025-11-24T16:00:00Z").sections[2]
     assert "none is offered" in verdict(done).reasons[-1]
     assert section.tables == []
     assert "None reaches it" in section.text[0]

@@ -17,6 +17,8 @@ from export.split import split_in_time, usable
 from signalserve.bundle import Bundle, load_bundle, newest_bundles
 from signalserve.candles import FIELDS, Candles, iso
 from signalserve.demo import demo_candles
+from signalserve.drift.kept import read_kept
+from signalserve.drift.reference import Reference
 from signalserve.engine import TorchEngine, calibrated_model
 from signalserve.errors import BundleError, DataError
 from signalserve.features import COLUMNS, MIN_CANDLES, WINDOW, compute_features
@@ -96,6 +98,19 @@ def test_the_report_is_about_the_test_part_and_beside_its_baselines(
     assert sum(report["base_rates"].values()) == pytest.approx(1)
     assert report["temperature_fit"]["nll_after"] <= report["temperature_fit"]["nll_before"]
     assert manifest.gates is None
+
+
+@pytest.mark.parametrize("generation", ["v6_fixed", "v8"])
+def test_the_predictions_of_the_test_part_are_kept_and_drift_is_held_against_them(
+    bundles: dict[str, Bundle], generation: str
+) -> None:
+    bundle = bundles[generation]
+    kept, drift = read_kept(bundle), Reference.from_json(bundle.reference["drift"])
+    assert kept is not None
+    assert iso(kept.as_of_ms[-1] + (bundle.manifest.labels.horizon_bars - 1) * 60_000) == bundle.manifest.spans.test.end
+    confidence = kept.stream(bundle.manifest.calibration).confidence
+    assert drift.n == len(confidence) == bundle.manifest.report["n"]
+    assert drift.mean_confidence == pytest.approx(bundle.manifest.report["mean_confidence"], abs=1e-6)
 
 
 def test_spans_follow_each_other_and_share_no_bar(bundles: dict[str, Bundle]) -> None:

@@ -1,6 +1,7 @@
-"""What monitoring will compare with: bins, runs, dependence."""
+"""What monitoring will compare with: bins, runs, dependence, and drift limits."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,20 @@ from export.reference_stream import (
     describe_runs,
     describe_stream,
     effective_n,
+    keep,
     run_lengths,
 )
-from signalserve.bundle import Span
+from export.series import Series
+from export.split import Part
+from signalserve.bundle import CalibrationValues, ScalerValues, Span
+from signalserve.drift import limits
+from signalserve.drift.kept import KeptStream
+from signalserve.drift.reference import Reference
+from signalserve.drift.surrogates import SHORTEST
+from signalserve.errors import DataError
 
+CALIBRATION = CalibrationValues(clamp=15.0, temperature=1.0, method="nll")
+COLUMNS = 4
 SPAN = Span(start="2025-05-27T00:00:00Z", end="2025-05-28T00:00:00Z", bars=1441)
 
 
@@ -23,6 +34,10 @@ def stream(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     logits = np.random.default_rng(seed).normal(size=(n, 3))
     exponentials = np.exp(logits)
     return logits, exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def kept(n: int, seed: int = 0) -> KeptStream:
+    return KeptStream(np.arange(n) * 60_000, stream(n, seed)[0], np.zeros(n))
 
 
 def ar1(n: int, phi: float, seed: int = 0) -> np.ndarray:
@@ -35,7 +50,7 @@ def ar1(n: int, phi: float, seed: int = 0) -> np.ndarray:
 
 def test_the_description_is_strict_json_and_counts_every_prediction() -> None:
     logits, probabilities = stream(1000)
-    told = json.loads(json.dumps(describe_stream(logits, probabilities, SPAN), allow_nan=False))
+    told = json.loads(json.dumps(describe_stream(kept(1000), CALIBRATION, SPAN, COLUMNS), allow_nan=False))
     assert told["n"] == sum(told["confidence"]["counts"]) == 1000
     assert sum(told["class_shares"].values()) == pytest.approx(1)
     assert told["span"] == SPAN.model_dump()
@@ -100,15 +115,77 @@ def test_a_constant_stream_has_no_dependence_to_tell() -> None:
 
 
 def test_a_short_stream_leaves_out_what_it_cannot_tell() -> None:
-    told = describe_stream(*stream(30), SPAN)["dependence"]
-    assert told["autocorrelation"]["60"] is None
-    assert told["effective_n"] is None
+    told = describe_stream(kept(30), CALIBRATION, SPAN, COLUMNS)
+    assert told["dependence"]["autocorrelation"]["60"] is None
+    assert told["dependence"]["effective_n"] is None
 
 
-def test_too_few_or_infinite_predictions_are_refused() -> None:
-    logits, probabilities = stream(20)
+def test_too_few_predictions_are_refused() -> None:
     with pytest.raises(ValueError, match="more than 10"):
-        describe_stream(logits[:10], probabilities[:10], SPAN)
-    logits[3, 1] = np.inf
+        describe_stream(kept(10), CALIBRATION, SPAN, COLUMNS)
+
+
+# ---- what drift is held against
+
+
+def test_the_drift_reference_is_of_these_predictions_at_this_temperature() -> None:
+    one = kept(300)
+    warm = CALIBRATION.model_copy(update={"temperature": 3.0})
+    found = Reference.from_json(describe_stream(one, warm, SPAN, COLUMNS)["drift"])
+    exponentials = np.exp(one.raw_logits / 3)
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    assert found.n == 300
+    assert found.mean_confidence == pytest.approx(probabilities.max(axis=1).mean(), abs=1e-12)
+    assert found.said == tuple(np.bincount(probabilities.argmax(axis=1), minlength=3))
+    assert found.rates["off_scale_rate"].limit == pytest.approx(0.5 / COLUMNS)
+
+
+def test_every_simulated_day_is_told() -> None:
+    told: list[int] = []
+    describe_stream(kept(300), CALIBRATION, SPAN, COLUMNS, progress=told.append)
+    assert sum(told) == limits.SIMULATED_DAYS
+
+
+def test_what_is_too_short_to_learn_a_dependence_from_has_no_drift_limits() -> None:
+    assert describe_stream(kept(SHORTEST - 1), CALIBRATION, SPAN, COLUMNS)["drift"] is None
+    assert describe_stream(kept(SHORTEST), CALIBRATION, SPAN, COLUMNS)["drift"] is not None
+
+
+def test_a_model_of_two_classes_has_no_logit_of_neutral() -> None:
+    three = kept(100)
+    told = describe_stream(
+        KeptStream(three.as_of_ms, three.raw_logits[:, :2], three.off_scale), CALIBRATION, SPAN, COLUMNS
+    )
+    assert told["raw_logits"]["NEUTRAL"] is None
+    assert told["raw_logits"]["UP"][-1] == three.raw_logits[:, 1].max()
+    assert told["class_shares"]["NEUTRAL"] == 0
+
+
+# ---- what is kept
+
+
+def series(n: int = 12, times: bool = True) -> Series:
+    rows = np.zeros((n, 2))
+    rows[5:, 1] = 100.0  # far off its scale from here on
+    times_ms = 7 * 60_000 + np.arange(n) * 60_000 if times else None
+    return Series("BTC-USD", Path("bars.csv"), 60_000, ("a", "b"), rows, times_ms, None, 0)
+
+
+SCALER = ScalerValues(mean=[0.0, 0.0], scale=[1.0, 1.0])
+
+
+def test_a_prediction_is_kept_by_when_its_last_bar_closed_and_how_far_off_scale_it_was() -> None:
+    one = keep(series(), Part(np.array([3, 6, 7, 11]), 4, 1), np.eye(4)[:, :3], SCALER)
+    assert one.as_of_ms.tolist() == [(7 + end + 1) * 60_000 for end in (3, 6, 7, 11)]
+    assert one.raw_logits.tolist() == np.eye(4)[:, :3].tolist()
+    assert one.off_scale.tolist() == [0.0, 0.0, 0.5, 0.5]  # more than half of a window's bars
+
+
+def test_bars_without_times_are_refused() -> None:
+    with pytest.raises(DataError, match="add `timestamp`"):
+        keep(series(times=False), Part(np.array([3]), 4, 1), np.zeros((1, 3)), SCALER)
+
+
+def test_logits_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
-        describe_stream(logits, probabilities, SPAN)
+        keep(series(), Part(np.array([3]), 4, 1), np.array([[0.0, np.inf, 0.0]]), SCALER)

@@ -9,11 +9,13 @@ from stores import BTC, raw_window, write_model
 
 from export.versions import find_bundle, next_version, revise
 from signalserve.bundle import CalibrationValues, load_bundle
+from signalserve.drift.kept import KeptStream
 from signalserve.engine import TorchEngine
 from signalserve.errors import BundleError
 from signalserve.models import prove
 
 GATES = {"passed": [], "failed": ["accuracy"], "report": {}}
+KEPT = KeptStream(np.arange(2) * 60_000, np.eye(2, 3), np.zeros(2))
 COLDER = CalibrationValues(clamp=15.0, temperature=0.5, method="nll")
 
 
@@ -43,6 +45,24 @@ def test_a_verdict_stays_with_the_model_that_was_judged(tmp_path: Path):
     assert judged.failed_gates == ("accuracy",)
     recalibrated = load_bundle(revise(judged, tmp_path / "bundles", command="calibrate", calibration=COLDER))
     assert recalibrated.manifest.gates is None
+
+
+def test_a_new_reference_leaves_the_verdict_and_is_told_in_the_history(tmp_path: Path):
+    old = load_bundle(write_model(tmp_path))
+    described = load_bundle(revise(old, tmp_path / "bundles", command="calibrate", reference={"n": 3}, kept=KEPT))
+    assert described.reference == {"n": 3}
+    assert described.stream["raw_logits"].tolist() == KEPT.raw_logits.tolist()
+    assert described.manifest.gates == old.manifest.gates
+    assert described.manifest.provenance["history"][-1]["changed"] == ["reference"]
+
+
+def test_what_a_bundle_keeps_goes_on_to_its_next_version(tmp_path: Path):
+    old = load_bundle(write_model(tmp_path, referenced=True))
+    new = load_bundle(revise(old, tmp_path / "bundles", command="judge", gates=GATES))
+    assert new.reference == old.reference
+    assert {name: tensor.tolist() for name, tensor in new.stream.items()} == {
+        name: tensor.tolist() for name, tensor in old.stream.items()
+    }
 
 
 def test_a_change_that_is_no_manifest_leaves_nothing_behind(tmp_path: Path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from stores import BTC, ETH, write_model, write_store
 
-from signalserve.bundle import find_bundles, load_bundle, load_manifests, newest_bundles, write_bundle
+from signalserve.bundle import find_bundles, load_bundle, load_bundles, load_manifests, newest_bundles, write_bundle
 from signalserve.errors import BundleError
 
 SMALL = {"columns": ("rsi_14", "returns"), "hidden": 2, "layers": 1}
@@ -49,6 +49,46 @@ def test_a_bundle_is_known_by_its_place_and_its_manifests_hash(folder: Path):
     bundle = load_bundle(folder)
     assert bundle.name == "v8/BTC-USD/1"
     assert bundle.sha256 == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+
+
+STREAM = {"as_of_ms": np.arange(3), "raw_logits": np.eye(3, dtype=np.float32)}
+
+
+@pytest.fixture
+def with_stream(tmp_path: Path, folder: Path) -> Path:
+    bundle = load_bundle(folder)
+    return write_bundle(tmp_path / "copy", as_arguments(folder), bundle.weights, {}, STREAM)
+
+
+def test_a_stream_is_read_as_it_was_written(with_stream: Path):
+    bundle = load_bundle(with_stream)
+    assert set(bundle.manifest.files) == {"weights.safetensors", "reference.json", "stream.safetensors"}
+    assert {name: tensor.tolist() for name, tensor in bundle.stream.items()} == {
+        name: tensor.tolist() for name, tensor in STREAM.items()
+    }
+
+
+def test_a_bundle_that_keeps_no_stream_has_none(folder: Path):
+    assert load_bundle(folder).stream is None
+    assert not (folder / "stream.safetensors").exists()
+
+
+def test_a_stream_that_was_changed_is_refused_at_load(with_stream: Path):
+    (with_stream / "stream.safetensors").write_bytes(b"changed")
+    with pytest.raises(BundleError, match=r"stream\.safetensors: sha256 .* differs from the manifest's"):
+        load_bundle(with_stream)
+
+
+def test_a_stream_that_is_no_tensors_is_refused_by_name_when_it_is_read(with_stream: Path):
+    (with_stream / "stream.safetensors").write_bytes(b"no tensors")
+    sha256 = hashlib.sha256(b"no tensors").hexdigest()
+    edit_manifest(with_stream, lambda m: m["files"].update({"stream.safetensors": sha256}))
+    bundle = load_bundle(with_stream)  # who only answers needs none
+    with pytest.raises(BundleError, match=r"stream\.safetensors: .*restore the folder or remove the version"):
+        _ = bundle.stream
+    (with_stream / "stream.safetensors").unlink()
+    with pytest.raises(BundleError, match=r"stream\.safetensors: No such file"):
+        _ = bundle.stream
 
 
 def test_weights_that_are_views_are_written_as_they_read(tmp_path: Path, folder: Path):
@@ -173,6 +213,16 @@ def test_a_pin_of_a_version_that_is_not_there_says_which(tmp_path: Path):
 def test_no_bundle_at_all_says_where_they_belong(tmp_path: Path):
     with pytest.raises(BundleError, match=r"expected bundles at <generation>/<symbol>/<version>/manifest.json"):
         newest_bundles(tmp_path)
+
+
+def test_bundles_are_those_that_the_archives_were_built_from(tmp_path: Path):
+    write_store(tmp_path, (BTC, ETH), **SMALL)
+    (tmp_path / "archives.json").write_text(json.dumps({"made_from": "", "bundles": {"v8/ETH-USD/1": ""}}))
+    [bundle] = load_bundles(tmp_path)
+    assert bundle.sha256 == load_bundle(tmp_path / "bundles" / "v8" / ETH / "1").sha256
+    (bundle.path / "weights.safetensors").write_bytes(b"damaged")
+    with pytest.raises(BundleError, match="sha256"):
+        load_bundles(tmp_path)
 
 
 def test_manifests_are_those_that_the_archives_were_built_from(tmp_path: Path):

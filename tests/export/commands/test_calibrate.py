@@ -5,20 +5,25 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from reference_model import ReferenceModel
 from stores import BTC, candles, write_model
 
+from export import new_reference, reference_stream
 from export.report.model import read_report
 from export.versions import revise
 from signalserve.bundle import Bundle, find_bundles, load_bundle
 from signalserve.candles import FIELDS, Candles, last, to_rows
 from signalserve.commands.main import main
-from signalserve.features import COLUMNS, compute_features
+from signalserve.drift.kept import read_kept
+from signalserve.drift.reference import Reference
+from signalserve.features import COLUMNS, MIN_CANDLES, compute_features
 from signalserve.network import LstmConfig, architecture_of
 
 NEXT_BAR = {"horizon_bars": 1, "neutral_band": 1e-4}
@@ -94,6 +99,9 @@ def test_the_next_version_takes_the_temperature_and_its_evidence(store: Path, ba
     assert manifest.provenance["history"][-1]["made_from"]["version"] == "1"
     page = read_report(store.parent / "reports" / f"calibrate-v8-{BTC}-1.json")
     assert page.facts["New version"] == str(new.path)
+    kept = read_kept(new)
+    assert kept is not None
+    assert len(kept.as_of_ms) == new.reference["n"]
     assert page.verdict.sentence in (store.parent / "reports" / f"calibrate-v8-{BTC}-1.html").read_text()
 
 
@@ -180,6 +188,140 @@ def test_where_reports_cannot_be_written_no_version_is(
     assert versions(store) == [f"v8/{BTC}/1"]
 
 
+def test_drift_limits_are_computed_once_and_shown_even_where_nothing_is_written(
+    store: Path, bars: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated = count_calls(monkeypatch)
+    assert calibrate(store, f"v8/{BTC}", "--bars", bars, "--dry-run", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)["figures"]["drift"]
+    assert calibrate(store, f"v8/{BTC}", "--bars", bars, "--json") == 0
+    assert len(simulated) == 2
+    new = newest(store)
+    written = Reference.from_json(new.reference["drift"])
+    assert json.loads(capsys.readouterr().out)["figures"]["drift"] == shown
+    assert shown["limits"]["class_psi"]["360"] == pytest.approx(written.limits.at(270)["class_psi", 360])
+    kept = read_kept(new)
+    assert kept is not None
+    assert written.mean_confidence == pytest.approx(kept.stream(new.manifest.calibration).confidence.mean(), abs=1e-6)
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    calls, simulate = [], reference_stream.simulate_limits
+    monkeypatch.setattr(
+        reference_stream, "simulate_limits", lambda *of, **options: calls.append(of) or simulate(*of, **options)
+    )
+    return calls
+
+
+# ---- the reference alone
+
+
+@pytest.fixture
+def referred(store: Path, bars: Path) -> Path:
+    """A store whose one model has another reference in its second version."""
+    assert calibrate(store, f"v8/{BTC}", "--bars", bars, "--reference-only") == 0
+    return store
+
+
+def test_a_new_reference_changes_nothing_that_answers(referred: Path) -> None:
+    old, new = load_bundle(referred / "bundles" / "v8" / BTC / "1"), newest(referred)
+    assert new.name == f"v8/{BTC}/2"
+    same = {"version", "files", "provenance"} ^ set(type(new.manifest).model_fields)
+    assert {name: getattr(new.manifest, name) for name in same} == {name: getattr(old.manifest, name) for name in same}
+    assert new.passed_gates
+    assert new.manifest.provenance["history"][-1]["changed"] == ["reference"]
+
+
+def test_a_new_reference_is_of_every_window_that_was_never_seen(referred: Path) -> None:
+    new, made = newest(referred), candles(BTC, 3500)
+    kept = read_kept(new)
+    assert kept is not None
+    assert new.reference["n"] == 3500 - MIN_CANDLES + 1  # no label is needed, and the spans lie long before
+    assert kept.as_of_ms[[0, -1]].tolist() == [
+        made.timestamp_ms[MIN_CANDLES - 1] + 60_000,
+        made.timestamp_ms[-1] + 60_000,
+    ]
+    rows = compute_features(made)
+    ends = [MIN_CANDLES - 1, 2000, 3499]
+    raw_logits, _ = ReferenceModel(new.path).answer(np.stack([rows[end - 59 : end + 1] for end in ends]))
+    found = kept.raw_logits[[end - MIN_CANDLES + 1 for end in ends]]
+    np.testing.assert_allclose(found, raw_logits, atol=1e-4)
+    assert Reference.from_json(new.reference["drift"]).n == new.reference["n"]
+
+
+def test_a_new_reference_is_shown_as_tables_and_as_json(
+    store: Path, bars: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    elsewhere = store.parent / "elsewhere"
+    words = [f"v8/{BTC}", "--bars", bars, "--reference-only", "--out", elsewhere]
+    assert calibrate(store, *words) == 0
+    printed = capsys.readouterr().out
+    assert "Limits for 270 days of one arm" in printed
+    assert "PSI of confidence" in printed and "One class on end" in printed
+    assert f"wrote {elsewhere / 'v8' / BTC / '1'}" in printed
+    assert versions(store) == [f"v8/{BTC}/1"]
+    assert calibrate(store, *words, "--json") == 0
+    page = json.loads(capsys.readouterr().out)
+    assert (page["title"], page["facts"]["New version"]) == ("Drift reference", str(elsewhere / "v8" / BTC / "2"))
+    written = load_bundle(elsewhere / "v8" / BTC / "2").reference["drift"]
+    assert page["figures"]["drift"]["design_effect"] == written["design_effect"]
+
+
+def test_a_model_of_unknown_labels_can_have_a_reference(store: Path, bars: Path) -> None:
+    write_model(store, "v7", hidden=4, layers=1, labels=None, spans=NO_SPANS)
+    assert calibrate(store, f"v7/{BTC}", "--bars", bars, "--reference-only", "--assume-unseen") == 0
+    assert load_bundle(store / "bundles" / "v7" / BTC / "2").reference["n"] > 1000
+
+
+def test_a_reference_that_cannot_be_made_leaves_all_models_as_they_were(
+    store: Path, bars: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(store, "v8", "ETH-USD", hidden=4, layers=1, labels=NEXT_BAR)
+    words = [f"v8/{BTC}", "v8/ETH-USD", "--bars", bars, "--reference-only"]
+    check_refusal(store, capsys, "expected a file of bars of ETH-USD", *words)
+
+
+def seen_up_to(end: str) -> dict[str, Any]:
+    """Spans of a model whose temperature has seen bars up to then."""
+    return {**NO_SPANS, "train": EARLY, "calibration": {"start": "2025-11-24T00:00:00Z", "end": end}}
+
+
+EARLY = {"start": "2025-05-04T15:33:00Z", "end": "2025-05-05T15:33:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("2025-11-24T16:00:00Z", "the model has seen bars up to 2025-11-24T16:00:00Z"),
+        ("2025-11-24T14:22:00Z", "expected at least 40 windows that v8/BTC-USD/1 has not seen, to learn from how its"),
+    ],
+)
+def test_too_few_unseen_bars_for_a_reference_are_told(
+    store: Path, bars: Path, capsys: pytest.CaptureFixture[str], end: str, told: str
+) -> None:
+    shutil.rmtree(store)
+    write_model(store, hidden=4, layers=1, spans=seen_up_to(end))
+    check_refusal(store, capsys, told, f"v8/{BTC}", "--bars", bars, "--reference-only")
+
+
+def test_logits_that_are_no_numbers_make_no_reference(
+    store: Path, bars: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = SimpleNamespace(raw_logits=np.full((3500 - MIN_CANDLES + 1, 3), np.nan))
+    monkeypatch.setattr(new_reference, "forward", lambda *_, **__: broken)
+    told = "v8/BTC-USD/1: expected finite logits and shares, got NaN or infinity; run signalserve diagnose on it"
+    check_refusal(store, capsys, told, f"v8/{BTC}", "--bars", bars, "--reference-only")
+
+
+def test_a_short_reference_is_warned_of(store: Path, tmp_path: Path) -> None:
+    few = write_bars(tmp_path / "few", candles(BTC, MIN_CANDLES + 200))
+    assert calibrate(store, f"v8/{BTC}", "--bars", few, "--reference-only") == 0
+    page = read_report(store.parent / "reports" / f"calibrate-v8-{BTC}-1.json")
+    assert page.verdict.level == "warn"
+    assert page.verdict.reasons[0].startswith("The reference is shorter than a day of 1,440 predictions")
+
+
 # ---- what is refused
 
 
@@ -187,6 +329,7 @@ BAD_WORDS = [
     (["--target-confidence", "0.75"], "--target-confidence: expected LOW:HIGH between 0 and 1, such as 0.60:0.75"),
     (["--target-confidence", "0.8:0.6"], "--target-confidence: expected LOW:HIGH"),
     (["--target-confidence", "0.1:0.2"], "expected a temperature with a mean confidence of 0.15, got none"),
+    (["--target-confidence", "0.6:0.7", "--reference-only"], "--reference-only keeps the temperature: leave --target-"),
     (["--fit-share", "1"], "--fit-share: expected a share between 0 and 1, got 1"),
     (["--accuracy", "68"], "--accuracy: expected a share between 0 and 1, got 68"),
     (["--horizon", "15"], "was taught 1 bars ahead"),

@@ -24,6 +24,9 @@ from export.series import Series, Source, read_series
 from signalserve.bundle import Span, load_bundle
 from signalserve.candles import FIELDS, Candles, iso, to_rows
 from signalserve.commands.main import main
+from signalserve.drift import limits
+from signalserve.drift.kept import read_kept
+from signalserve.drift.reference import Reference
 from signalserve.engine import TorchEngine
 from signalserve.errors import DataError
 from signalserve.features import COLUMNS, compute_features
@@ -225,6 +228,17 @@ def test_what_is_mended_passes_the_gate_on_its_features(case: Case, tmp_path: Pa
     scale, why_not = training_features(case.series, manifest, GateSettings())
     assert scale is not None, why_not
     assert scale.beyond == 0
+
+
+def test_the_bundle_keeps_what_it_says_of_the_last_part_and_its_drift_limits(case: Case, tmp_path: Path) -> None:
+    told: list[int] = []
+    bundle = load_bundle(write(case.mended, tmp_path, "signalserve fix", told.append))
+    kept = read_kept(bundle)
+    assert kept is not None
+    np.testing.assert_array_equal(kept.raw_logits, case.mended.test.raw_logits.astype(np.float32))
+    assert kept.as_of_ms.tolist() == (case.series.times()[parts().test] + 60_000).tolist()
+    assert Reference.from_json(bundle.reference["drift"]).n == len(parts().test)
+    assert sum(told) == limits.SIMULATED_DAYS
 
 
 def test_a_second_mend_is_a_second_version(case: Case, tmp_path: Path) -> None:

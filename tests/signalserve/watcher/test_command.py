@@ -16,9 +16,12 @@ from stores import BTC, ETH, write_model
 from signalserve.bundle import ARCHIVES_INDEX, MANIFEST, load_manifests, sha256_of
 from signalserve.errors import ConfigError
 from signalserve.journal import LATCHES, database_of
+from signalserve.journal.reading import Maker, Model
 from signalserve.latches import Latch, Latches
 from signalserve.log import LOGGER
-from signalserve.watcher import command
+from signalserve.watcher import command, drift_metrics
+from signalserve.watcher import keeper as keeper_module
+from signalserve.watcher.references import References
 
 Start = Callable[..., dict[str, Any]]
 
@@ -113,6 +116,60 @@ def test_bundles_are_compared_with_what_the_archives_were_built_from(started: St
         'signalserve_bundle_intact{generation="v8",symbol="ETH-USD"} 0.0',
     ]
     assert "expected sha256 000000000000…" in pages["ready"]["bundles"]
+
+
+def test_every_arm_says_from_the_start_that_it_has_no_drift_reference_yet(
+    tmp_path: Path, started: Start, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SIGNALSERVE_JOURNAL", str(tmp_path / "journal"))
+    lines = [line for line in started()["metrics"].splitlines() if line.startswith("signalserve_drift_reference{")]
+    arms = (("ensemble", BTC), ("v6_fixed", BTC), ("v8", BTC), ("v8", ETH))
+    assert sorted(lines) == [
+        f'signalserve_drift_reference{{arm="{arm}",symbol="{symbol}"}} 0.0' for arm, symbol in arms
+    ]
+
+
+def test_drift_is_measured_by_the_bundles_references_and_the_days_asked_for(
+    tmp_path: Path, store: Path, started: Start, monkeypatch: pytest.MonkeyPatch
+):
+    folder = write_model(store, "v8", BTC, version="2", referenced=True)
+    (store / ARCHIVES_INDEX).write_text(
+        json.dumps({"bundles": {f"v8/{BTC}/2": sha256_of(folder / MANIFEST)}, "made_from": ""})
+    )
+    monkeypatch.setenv("SIGNALSERVE_JOURNAL", str(tmp_path / "journal"))
+    made: list[tuple[References, float]] = []
+
+    class Noted(drift_metrics.DriftMetrics):
+        def __init__(self, known: Any, references: References, target_days: float) -> None:
+            made.append((references, target_days))
+            super().__init__(known, references, target_days)
+
+    monkeypatch.setattr(drift_metrics, "DriftMetrics", Noted)
+    started("--days-between-false-alarms", "7")
+    [(references, days)] = made
+    by = Maker((Model(sha256_of(folder / MANIFEST), None, None, 1.0, None),), None, 2.0, True)
+    assert days == 7
+    assert references.of(by) is not None
+
+
+def test_statistics_are_computed_as_often_as_asked_for(tmp_path: Path, started: Start, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SIGNALSERVE_JOURNAL", str(tmp_path / "journal"))
+    every: list[float] = []
+    keeper = keeper_module.Keeper
+    monkeypatch.setattr(
+        keeper_module,
+        "Keeper",
+        lambda *of, **options: every.append(options["statistics_every_s"]) or keeper(*of, **options),
+    )
+    started("--statistics-every", "0.5")
+    assert every == [0.5]
+
+
+def test_what_is_being_made_ends_with_the_watcher(started: Start, monkeypatch: pytest.MonkeyPatch):
+    closed: list[References] = []
+    monkeypatch.setattr(References, "close", lambda self: closed.append(self))
+    started()
+    assert len(closed) == 1
 
 
 def test_quality_is_followed_for_every_model_and_for_the_pool_of_two(store: Path):
