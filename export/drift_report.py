@@ -1,9 +1,7 @@
 """A drift reference -> a report's words and tables: its limits, what a window is worth, what is armed and what not."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
-
-import numpy as np
 
 from export.new_reference import NewReference
 from export.report.cells import minute_text, percent_text
@@ -12,7 +10,6 @@ from signalserve import CLASSES
 from signalserve.drift import DAY, WINDOWS
 from signalserve.drift.class_run import TIMES, RunLimit
 from signalserve.drift.class_share import ClassFloor
-from signalserve.drift.psi import psi
 from signalserve.drift.reference import Reference
 from signalserve.invariants import SATURATED
 from signalserve.watcher.drift_metrics import TARGET_DAYS
@@ -91,7 +88,9 @@ def unarmed(reference: Reference) -> list[str]:
         found.append(f"One class on end has no limit: {_too_usual(run.days_between)}.")
     limits = reference.limits.at(DAYS)
     for window in WINDOWS:
-        blind = [STATISTICS[name] for name in _counts(reference) if _is_blind(reference, limits, name, window)]
+        blind = [
+            STATISTICS[name] for name in reference.counts if reference.is_blind(name, window, limits[name, window])
+        ]
         if blind:
             found.append(
                 f"The last {window:,} predictions can pass no limit of {_listed(blind)}: they are worth "
@@ -104,7 +103,7 @@ def _limit_table(reference: Reference) -> Table:
     limits = reference.limits.at(DAYS)
 
     def cell(name: str, window: int) -> Cell:
-        return None if _is_blind(reference, limits, name, window) else limits[name, window]
+        return None if reference.is_blind(name, window, limits[name, window]) else limits[name, window]
 
     return Table(
         title=f"Limits for {DAYS:g} days of one arm",
@@ -209,23 +208,6 @@ def _growth_plot(reference: Reference) -> LinePlot:
         ],
         markers=[Marker(name=f"usual elsewhere: {limit:g}", at=limit, axis="y") for limit in USUAL],
     )
-
-
-def _is_blind(reference: Reference, limits: Mapping[tuple[str, int], float], name: str, window: int) -> bool:
-    """Whether no window at all can pass the limit: a PSI is largest where all lie in one bin."""
-    counts = _counts(reference).get(name)
-    if counts is None:
-        return False
-    return max(psi(alone, counts) for alone in window * np.eye(len(counts))) <= limits[name, window]
-
-
-def _counts(reference: Reference) -> dict[str, Sequence[int]]:
-    logits = reference.largest_logit
-    return {
-        "confidence_psi": reference.confidence.counts.tolist(),
-        "class_psi": reference.said,
-        **({} if logits is None else {"logit_psi": logits.counts.tolist()}),
-    }
 
 
 def _floors(reference: Reference) -> list[tuple[str, ClassFloor]]:

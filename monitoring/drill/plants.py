@@ -108,8 +108,10 @@ def kill_worker(server: Server) -> None:
 
 def write_wrong_settings(server: Server) -> None:
     """A mode that there is not."""
-    text = server.settings.read_text()
-    server.settings.write_text(text.replace("mode: ensemble", "mode: v9", 1))
+    right = server.settings.read_text()
+    wrong = right.replace("mode: ensemble", "mode: v9", 1)
+    assert wrong != right, f"{server.settings}: expected mode: ensemble"
+    server.settings.write_text(wrong)
 
 
 def corrupt_bundle(server: Server) -> None:

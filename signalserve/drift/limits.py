@@ -29,12 +29,12 @@ from signalserve.drift.psi import Bins, smoothed
 from signalserve.drift.stream import Floats, Integers, Stream
 from signalserve.drift.surrogates import Drawn, Surrogates
 
-DAYS: Final = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+DAYS: Final = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 300.0)
 """Days between false alarms of one arm for which limits are kept; those between and beyond follow on the logarithm.
 None of a day or less: `alarms` counts one a day at most, whatever the limits."""
 
 SIMULATED_DAYS: Final = 3000
-"""30 false alarms at the last of DAYS, which chance alone moves by a fifth."""
+"""Ten false alarms at the last of DAYS."""
 
 WATCHED_DAYS: Final = 20
 """Of one drawn stream, after its reference."""
@@ -44,6 +44,9 @@ BLOCK: Final = 120
 
 APART: Final = DAY // BLOCK
 """Blocks without an alarm that end it: a later one shares no prediction with it, in no window."""
+
+VERSION: Final = 2
+"""Of the arithmetic: limits that another one made are made anew."""
 
 Key = tuple[str, int]
 """Statistic and window."""
@@ -66,7 +69,7 @@ class Limits:
     def at(self, days: float) -> dict[Key, float]:
         """The limits for so many days between false alarms of this arm, > 0.
 
-        Beyond those kept, along the last step: tails of sums of squares fall exponentially. No less than the first.
+        Beyond those kept, along the last steps, as a tail that falls exponentially. No less than the first.
         """
         if not days > 0:
             raise ValueError(f"days between false alarms: expected a number above 0, got {days}")
@@ -118,8 +121,6 @@ def simulate_limits(
     """
     surrogates = Surrogates(stream)
     rng = np.random.default_rng(seed)
-    reference_share = np.bincount(stream.classes, minlength=3) / len(stream)
-    too_long = TIMES * longest_run(stream.classes)
     paths = []
     missing, long_runs = np.zeros(3), 0
     for _ in range(math.ceil((simulated_days or SIMULATED_DAYS) / WATCHED_DAYS)):
@@ -128,8 +129,9 @@ def simulate_limits(
         reference, live = _part(drawn, 0, len(stream)), _part(drawn, len(stream), None)
         paths.append({key: _block_maxima(values) for key, values in sliding(reference, live)})
         said = _sliding_counts(live.classes, 3, DAY)[-watched:] / DAY
-        missing += [alarms(_block_maxima(-said[:, i])[None], -PART * reference_share[i]) for i in range(3)]
-        long_runs += _runs_longer(live.classes[-watched:], too_long)
+        shares = np.bincount(reference.classes, minlength=3) / len(stream)
+        missing += [alarms(_block_maxima(-said[:, i])[None], -PART * shares[i]) for i in range(3)]
+        long_runs += _runs_longer(live.classes[-watched:], TIMES * longest_run(reference.classes))
         if progress:
             progress(WATCHED_DAYS)
     maxima = {key: np.stack([path[key] for path in paths]) for key in paths[0]}  # each (paths, blocks)

@@ -4,7 +4,7 @@ Of a model it is made with the bundle and kept in `reference.json`; of a pool th
 kept streams, for the weights in force.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from signalserve import CLASSES
 from signalserve.drift import WINDOWS
 from signalserve.drift.class_run import longest_run
 from signalserve.drift.limits import Limits
-from signalserve.drift.psi import Bins
+from signalserve.drift.psi import Bins, psi
 from signalserve.drift.rate import Rate
 from signalserve.drift.stream import Stream
 from signalserve.invariants import SATURATED
@@ -23,8 +23,8 @@ from signalserve.invariants import SATURATED
 @dataclass(frozen=True)
 class Reference:
     """n: predictions.  confidence, largest_logit: their quantile bins.  said: (3,), how often each class.  rates: of
-    the reference itself.  columns: that the model reads.  design_effect: window -> how many times the variance of its
-    mean confidence is that of independent ones.  largest_logit, columns and two of the rates are missing of a pool.
+    the reference itself.  design_effect: window -> how many times the variance of its
+    mean confidence is that of independent ones.  largest_logit and two of the rates are missing of a pool.
     """
 
     n: int
@@ -36,6 +36,19 @@ class Reference:
     rates: Mapping[str, Rate]
     design_effect: Mapping[int, float]
     limits: Limits
+
+    @property
+    def counts(self) -> dict[str, Sequence[int]]:
+        """How many in each bin, of each statistic that is a distribution's."""
+        found: dict[str, Sequence[int]] = {"confidence_psi": self.confidence.counts.tolist(), "class_psi": self.said}
+        if self.largest_logit is not None:
+            found["logit_psi"] = self.largest_logit.counts.tolist()
+        return found
+
+    def is_blind(self, name: str, window: int, limit: float) -> bool:
+        """Whether no window at all could pass the limit: a PSI is largest where all lie in one bin."""
+        counts = self.counts.get(name)
+        return counts is not None and max(psi(alone, counts) for alone in window * np.eye(len(counts))) <= limit
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers; `from_json` reads them back."""

@@ -69,21 +69,19 @@ class Surrogates:
 
     def _fit(self, parts: Sequence[Floats]) -> None:
         """parts: confidence, three log-probabilities, and the largest logit where there is one, (n,) each."""
-        from scipy.signal import lfilter
-
         order = min(ORDER, len(parts[0]) // PER_LAG)
         self._sorted = [np.sort(part) for part in parts]
         self._moves = [part for part, values in enumerate(self._sorted) if values[0] < values[-1]]
         self._coefficients = []
         self._slow = []
-        innovations = []
-        for part in self._moves:
-            scores = normal_scores(parts[part])
-            coefficients = autoregression(scores, order)
+        scores = [normal_scores(parts[part]) for part in self._moves]
+        for one in scores:
+            coefficients = autoregression(one, order)
             self._coefficients.append(coefficients)
-            self._slow.append(slow_share(scores, coefficients))
-            innovations.append(lfilter(np.concatenate([[1.0], -coefficients]), [1.0], scores)[order:])
-        self._root = _square_root(np.atleast_2d(np.corrcoef(innovations))) if innovations else np.empty((0, 0))
+            self._slow.append(slow_share(one, coefficients))
+        levels = np.corrcoef(scores).reshape(len(scores), len(scores)) if scores else np.empty((0, 0))
+        self._slow_root = _square_root(levels)
+        self._root = _square_root(shock_correlation(levels, self._coefficients))
 
     def redrawn(self, rng: np.random.Generator) -> "Surrogates":
         """What another stream, as long and of the same dependence, would have taught: how far off this one may be."""
@@ -101,9 +99,9 @@ class Surrogates:
         from scipy.special import ndtr
 
         # The spectrum gives a circle, whose end leads into its beginning: what is cut off keeps the two apart.
-        size = next_fast_len(n + n // 4 + 10 * ORDER, real=True)
+        size = next_fast_len(n + n // 4 + (6 * DAY if any(self._slow) else 10 * ORDER), real=True)
         noise = self._root @ rng.standard_normal((len(self._moves), size))
-        slow_noise = self._root @ rng.standard_normal((len(self._moves), size))
+        slow_noise = self._slow_root @ rng.standard_normal((len(self._moves), size))
         values = [np.full(n, held[0]) for held in self._sorted]
         for i, part in enumerate(self._moves):
             fast, slow = _filtered(noise[i], self._coefficients[i])[:n], _filtered(slow_noise[i], _SLOW_MEMORY)[:n]
@@ -147,6 +145,26 @@ def autoregression(values: Floats, order: int) -> Floats:
     return coefficients
 
 
+def shock_correlation(levels: Floats, coefficients: Sequence[Floats]) -> Floats:
+    """How shocks must move together for autoregressions driven by them to move as `levels` says, (k, k).
+
+    levels: (k, k), correlations of the autoregressions themselves.  coefficients: k times (order,). Two of different
+    memories keep less of a shock that both share, so that the shocks' correlations are larger than the levels'.
+    """
+    from scipy.fft import rfft
+
+    if not len(levels):
+        return levels
+    size = 1 << 15
+    responses = np.stack([1 / rfft(np.concatenate([[1.0], -one]), size) for one in coefficients])
+    weights = np.full(responses.shape[1], 2.0)
+    weights[[0, -1]] = 1.0
+    shared = ((responses * weights) @ responses.conj().T).real
+    norms = np.sqrt(shared.diagonal())
+    correlation: Floats = levels / (shared / np.outer(norms, norms))
+    return correlation
+
+
 def slow_share(scores: Floats, coefficients: Floats) -> float:
     """How much of the variance moves from day to day, beyond what the autoregression knows, 0 … MOST_SLOW.
 
@@ -160,7 +178,7 @@ def slow_share(scores: Floats, coefficients: Floats) -> float:
     kept = 1 - DAY / n  # of independent days' variance, when it is measured from their own mean
     fast = _design_effect(_autocorrelations(coefficients, DAY)) / DAY
     slow = _design_effect(_slow_correlations(DAY)) / DAY
-    return float(np.clip((seen / kept - fast) / slow, 0, MOST_SLOW))
+    return float(np.clip((seen / kept - fast) / (slow - fast), 0, MOST_SLOW))
 
 
 def _slow_correlations(lags: int) -> Floats:
@@ -197,7 +215,13 @@ def _autocorrelations(coefficients: Floats, lags: int) -> Floats:
 
 
 def _square_root(correlation: Floats) -> Floats:
-    """A matrix R with R Rᵀ = correlation, which may be singular: of two classes, one probability gives the other."""
+    """A matrix R, rows of length 1, with R Rᵀ = correlation, or the nearest to it that numbers can have.
+
+    It may be singular: of two classes, one probability gives the other.
+    """
+    if not len(correlation):
+        return correlation
     values, vectors = np.linalg.eigh(correlation)
-    root: Floats = vectors * np.sqrt(values.clip(0))
-    return root
+    root = vectors * np.sqrt(values.clip(0))
+    rows: Floats = root / np.linalg.norm(root, axis=1, keepdims=True)
+    return rows

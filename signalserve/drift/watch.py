@@ -84,7 +84,10 @@ def measure(live: Stream, reference: Reference | None, *, clamp: float | None, d
     limits = reference.limits.at(days) if reference else {}
     windows = {window: _window(live.last(window), reference, limits, clamp, window) for window in WINDOWS}
     return Drift(
-        windows, _class_shares(live, reference, days), _run(live, reference, days), _reference_counts(reference)
+        windows,
+        _class_shares(live, reference, days),
+        _run(live, reference, days),
+        reference.counts if reference else {},
     )
 
 
@@ -109,14 +112,14 @@ def _window(
     }
     if reference.largest_logit is not None and part.largest_logit is not None:
         counts["logit_psi"] = reference.largest_logit.count(part.largest_logit)
-    before = _reference_counts(reference)
+    before = reference.counts
     values |= {name: psi(count, before[name]) for name, count in counts.items()}
     values["confidence_shift"] = Shift(reference.mean_confidence).of(confidence)
     return WindowDrift(
         n,
         n / reference.design_effect[window],
         {
-            name: Measured(values[name], _limit(name, window, reference, limits))
+            name: Measured(values[name], _limit(name, window, n, reference, limits))
             for name in STATISTICS
             if name in values
         },
@@ -124,9 +127,16 @@ def _window(
     )
 
 
-def _limit(name: str, window: int, reference: Reference, limits: Mapping[tuple[str, int], float]) -> float:
+def _limit(name: str, window: int, n: int, reference: Reference, limits: Mapping[tuple[str, int], float]) -> float:
+    """NaN while the window fills: a few predictions lie anywhere, and the limit is that of a full one. NaN also where
+    no window could pass it, so that nobody waits for an alarm that can't come."""
+    if n < window:
+        return math.nan
     rate = reference.rates.get(name)
-    return rate.limit if rate else limits.get((name, window), math.nan)
+    if rate:
+        return rate.limit
+    limit = limits.get((name, window), math.nan)
+    return math.nan if reference.is_blind(name, window, limit) else limit
 
 
 def _class_shares(live: Stream, reference: Reference | None, days: float) -> dict[str, Measured]:
@@ -149,18 +159,6 @@ def _class_shares(live: Stream, reference: Reference | None, days: float) -> dic
 def _run(live: Stream, reference: Reference | None, days: float) -> Measured:
     limit = RunLimit(reference.longest_run, reference.limits.run_days).limit(days) if reference else None
     return Measured(float(current_run(live.classes)), math.nan if limit is None else limit)
-
-
-def _reference_counts(reference: Reference | None) -> dict[str, Sequence[int]]:
-    if reference is None:
-        return {}
-    counts: dict[str, Sequence[int]] = {
-        "confidence_psi": reference.confidence.counts.tolist(),
-        "class_psi": list(reference.said),
-    }
-    if reference.largest_logit is not None:
-        counts["logit_psi"] = reference.largest_logit.counts.tolist()
-    return counts
 
 
 def statistics_of(arm: str) -> list[str]:

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from signalserve import __version__
 from signalserve.bundle import Bundle
-from signalserve.drift.limits import SIMULATED_DAYS
+from signalserve.drift.limits import SIMULATED_DAYS, VERSION
 from signalserve.drift.reference import Reference
 from signalserve.journal.reading import Maker
 from signalserve.log import event
@@ -82,7 +81,7 @@ class References:
                 "method": maker.method,
                 "temperature": maker.temperature,
                 "simulated_days": self._simulated_days,
-                "signalserve": __version__,  # another may count otherwise
+                "arithmetic": VERSION,
             }
         )
         name = hashlib.sha256(recipe.encode()).hexdigest()[:16]

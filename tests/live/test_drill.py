@@ -1,7 +1,7 @@
 """The drill's own machinery on generated bars: faults that show at once, and none. `make drill` has them all."""
 
 import shutil
-from collections.abc import Iterator
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -13,6 +13,10 @@ from monitoring.drill.models import prepare
 from monitoring.drill.run import Drill
 from monitoring.drill.table import table
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import model_archiver.version  # noqa: F401  # leaves its version file open, which is a warning, and those are errors
+
 pytestmark = [
     pytest.mark.live,
     pytest.mark.skipif(PROGRAM is None, reason="no program `prometheus` on PATH: apt-get install prometheus"),
@@ -21,9 +25,18 @@ pytestmark = [
 CLEAN, MINUTES, SPEED = 5, 30, 480.0
 """Under 100 predictions in all: drift needs as many, and is the long drill's."""
 
+SETTINGS = """\
+defaults:
+  mode: ensemble
+  weights: {v6_fixed: 0.4, v8: 0.6}
+  pool: {method: linear, temperature: 1.0}
+score_all_arms: true
+allow_failed_gates: true
+"""
+
 
 @pytest.fixture(scope="module")
-def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
+def drill(tmp_path_factory: pytest.TempPathFactory) -> Drill:
     """One symbol, with references of generated bars."""
     folder = tmp_path_factory.mktemp("drill")
     for generation in ("v6_fixed", "v8"):
@@ -34,10 +47,10 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
         patch.setattr("signalserve.drift.limits.SIMULATED_DAYS", 40)
         store, feeds = prepare(folder / "models", folder / "store", None, 120, print, reference_days=3)
     settings = folder / "serving.yaml"
-    settings.write_text("defaults: {mode: ensemble, weights: {v6_fixed: 0.4, v8: 0.6}}\nallow_failed_gates: true\n")
+    settings.write_text(SETTINGS)
     drill = Drill(folder / "runs", store, feeds, CLEAN, SPEED, settings)
     drill.prefill(lambda _: None)
-    yield drill
+    return drill
 
 
 def quick(name: str, expected: frozenset[str] | None = None) -> Fault:
