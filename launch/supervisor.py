@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
 
-from launch.parent_death import stop_with
 from signalserve.errors import SignalserveError
+from signalserve.parent_death import stop_with
 
 PATIENCE_S = 5.0  # how long each process may take to end by itself
 

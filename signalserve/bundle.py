@@ -240,11 +240,15 @@ def newest_bundles(root: Path, pins: Mapping[str, Mapping[Any, str]] | None = No
 
 def load_bundles(store: Path) -> list[Bundle]:
     """The bundles that the archives in this model store hold, verified. Raises BundleError."""
+    return [load_bundle(store / "bundles" / name) for name in archived_bundles(store)]
+
+
+def archived_bundles(store: Path) -> dict[str, str]:
+    """<generation>/<symbol>/<version> of what the archives hold -> the manifest's sha256. Raises BundleError."""
     try:
-        names = json.loads((store / ARCHIVES_INDEX).read_text())["bundles"]
-    except (OSError, ValueError, KeyError) as error:
+        return dict(json.loads((store / ARCHIVES_INDEX).read_text())["bundles"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{store / ARCHIVES_INDEX}: {error}; run make archives") from None
-    return [load_bundle(store / "bundles" / name) for name in names]
 
 
 def load_manifests(store: Path) -> list[Manifest]:

@@ -132,6 +132,14 @@ class Metrics:
                 multiprocess_mode="livemax",
             )
         )
+        self._breaks = _children(
+            Counter(
+                "signalserve_invariant_breaks",
+                "Predictions after which a model breaks a hard invariant, newly or still",
+                ["endpoint", "symbol", "generation"],
+                registry=registry,
+            )
+        )
         self._bundle = _children(
             Gauge(
                 "signalserve_bundle_info",
@@ -222,6 +230,7 @@ class Metrics:
                     self._predictions(self._endpoint, symbol, variant, direction)
             for generation in generations:
                 self._logit(self._endpoint, symbol, generation)
+                self._breaks(self._endpoint, symbol, generation)
                 for rule in RULES:
                     self._broken(self._endpoint, symbol, generation, rule)
             for kind in WARNINGS:
@@ -252,6 +261,10 @@ class Metrics:
     def invariants(self, symbol: str, generation: Generation, broken: frozenset[str]) -> None:
         for rule in RULES:
             self._broken(self._endpoint, symbol, generation, rule).set(rule in broken)
+
+    def breaks(self, symbol: str, generation: Generation) -> None:
+        """Once for each prediction that finds a hard invariant broken: the gauge may be back before it is scraped."""
+        self._breaks(self._endpoint, symbol, generation).inc()
 
     def shadows(self, result: str, windows: int) -> None:
         self._shadows(self._endpoint, result).inc(windows)

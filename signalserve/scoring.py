@@ -175,6 +175,8 @@ class Scorer:
         """Take the prediction into the last five of its model."""
         symbol = item.window.symbol
         standing = self._guardrails.observe(symbol, generation, signs, item.window.request_id, input_off=item.input_off)
+        if standing.broken:
+            self._metrics.breaks(symbol, generation)
         before = self._broken.get((symbol, generation), frozenset())
         if standing.broken != before:
             self._broken[symbol, generation] = standing.broken

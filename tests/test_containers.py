@@ -310,16 +310,21 @@ def test_prometheus_bounds_what_it_keeps() -> None:
 
 def test_prometheus_scrapes_services_and_ports_that_exist() -> None:
     config = yaml.safe_load((REPO / "monitoring/prometheus/prometheus.yml").read_text())
-    targets = [
-        target
+    found = {
+        job["job_name"]: {(name, one["port"]) for one in job.get("dns_sd_configs", ()) for name in one["names"]}
         for job in config["scrape_configs"]
-        for one in job["static_configs"]
-        for target in one["targets"]
-        if not target.startswith("localhost:")
-    ]
-    for target in targets:
-        name, _, port = target.partition(":")
-        assert int(port) in _container_ports(services()[name]), target
+    }
+    assert {name for name, _ in found["signalserve"]} == {name for name, _ in found["torchserve"]} == set(OURS)
+    for name, port in set().union(*found.values()):
+        assert port in _container_ports(services()[name]), name
+
+
+def test_prometheus_misses_no_service_that_was_never_started() -> None:
+    config = yaml.safe_load((REPO / "monitoring/prometheus/prometheus.yml").read_text())
+    fixed = {
+        target for job in config["scrape_configs"] for one in job.get("static_configs", ()) for target in one["targets"]
+    }
+    assert fixed == {"localhost:9090"}
 
 
 def test_grafana_lets_everybody_look_and_nobody_change() -> None:

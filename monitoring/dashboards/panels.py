@@ -32,7 +32,8 @@ from monitoring.dashboards.variables import DATASOURCE
 GREEN: Final = "green"
 YELLOW: Final = "yellow"
 RED: Final = "red"
-DIRECTIONS: Final = {"DOWN": "orange", "NEUTRAL": "gray", "UP": "blue"}
+GRAY: Final = "gray"
+DIRECTIONS: Final = {"DOWN": "orange", "NEUTRAL": GRAY, "UP": "blue"}
 """Not red and green: not everybody can tell them apart, and no direction is a fault."""
 
 HEIGHT: Final = 8
@@ -203,5 +204,5 @@ def _thresholds(steps: Sequence[tuple[float, str]]) -> ThresholdsConfig:
 
 
 def _not_a_number(words: str) -> ValueMapping:
-    result = ValueMappingResult(text=words, color="gray", index=0)
+    result = ValueMappingResult(text=words, color=GRAY, index=0)
     return SpecialValueMap(DashboardSpecialValueMapOptions(match=SpecialValueMatch.NA_N, result=result))

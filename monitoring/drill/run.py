@@ -19,8 +19,8 @@ from tests.live.prometheus import Alert, Prometheus
 from tests.live.server import ROOT, Server, wait_for
 
 LEAD: Final = 60
-"""Minutes without a fault before one that is planted in the running service: a worker that restarts within ten minutes
-of a start is no news, and ten minutes of a drill are at least five scrapes."""
+"""Minutes without a fault before one that is planted in the running service: a worker that restarts within 13 minutes
+of a start is no news, and 13 minutes of a drill are at least five scrapes."""
 BLIND_S: Final = 5.0
 """After the first scrape: until then Prometheus takes the watcher for absent, and the bot for silent."""
 AFTER: Final = 40
@@ -258,7 +258,7 @@ def _client(server: Server) -> Iterator[httpx.Client]:
 
 
 def _wait_for_references(server: Server) -> None:
-    """A pool's reference takes twenty seconds to draw, of the machine's time: in a drill that would be hours."""
+    """A pool's reference takes half a minute to draw, of the machine's time: in a drill that would be hours."""
 
     def all_known() -> bool:
         known: Mapping[str, float] = {

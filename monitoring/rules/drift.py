@@ -1,7 +1,8 @@
 """Whether predictions are distributed as the reference says.
 
-Limits hold their false-alarm rate on dependent windows already, so that no alert here waits. A ratio of NaN (too few
-predictions, no limit) is silent, and rightly so: NoDriftReference and DriftNotComputed tell where it should not be NaN.
+Limits hold their false-alarm rate on dependent windows already, so that no alert here waits. A ratio of NaN (the window
+is not full yet, or no window could pass its limit) is silent, and rightly so: NoDriftReference and DriftNotComputed
+tell where it should not be NaN.
 """
 
 from typing import Final
@@ -134,11 +135,13 @@ signalserve_drift_reference == 0
             "{symbol} {arm} answers without a reference: its drift can't be seen",
             "What answers as {arm} for {symbol} on {instance} has no reference with limits, so that no drift alert of "
             "it can fire. A model's comes with its bundle: `signalserve calibrate --reference-only`. A pool's is made "
-            "by the watcher from its models' within a minute; the log says why not.",
-            wait="5m",
+            "by itself from its models', about half a minute of computing each, one after another; the log says "
+            "`reference_failed` and why.",
+            wait="15m",  # for several pools, on a busy machine
         ),
         Alert(
-            # A NaN that hides something: comparisons with it are false, but for != with itself
+            # A NaN that hides something: comparisons with it are false, but for != with itself. Of the value alone: a
+            # limit is rightly NaN.
             "DriftNotComputed",
             "ticket",
             """
@@ -163,7 +166,7 @@ signalserve_drift_reference == 0
             wait="2m",
         ),
         Alert(
-            # NaN, and silent, under 1,440 predictions and where the class's absence for a day is nothing unusual
+            # NaN, and silent, under 1,440 predictions and where the class's absence for a day is unknown or usual
             "ClassVanished",
             "page",
             "signalserve_class_share < signalserve_class_share_floor",

@@ -29,13 +29,28 @@ signalserve:last_prediction_age_seconds > $5m
             "signalserve_errors_total by code.",
         ),
         Alert(
+            # NoPrediction waits for a first one. The largest is NaN only where all are.
+            "NeverAsked",
+            "ticket",
+            """
+max by (job, instance) (signalserve_last_prediction_timestamp_seconds)
+    != max by (job, instance) (signalserve_last_prediction_timestamp_seconds)
+  and on (job, instance) time() - signalserve_watcher_started_seconds > $15m
+""",
+            "nobody has ever asked {instance} for a prediction",
+            "{instance} has been up for a quarter of an hour, and its journal holds no prediction of any symbol: "
+            "freshness, drift and quality are silent. Is the bot's address right? Look at the bot, then at "
+            "signalserve_errors_total by code.",
+        ),
+        Alert(
+            # Repeats that come and go, two minutes apart and more, do not count as standing still.
             "AsOfStill",
             "page",
             "signalserve_as_of_still_seconds > $5m",
             "the bars of {symbol} stand still",
-            "Predictions for {symbol} on {instance} have kept coming for {value:duration} while the newest bar they "
-            "are about stayed the same: the feed is frozen, and the bot trades on an old market. Look at the bot's "
-            "source of candles.",
+            "Predictions for {symbol} on {instance} have kept coming for {value:duration}, none two minutes after the "
+            "one before, while the newest bar they are about stayed the same: the feed is frozen, and the bot trades "
+            "on an old market. Look at the bot's source of candles.",
         ),
         Alert(
             # By the warning, which knows each model's interval. Every prediction, so that one caller's old bars among

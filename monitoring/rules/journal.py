@@ -26,6 +26,29 @@ GROUP: Final = Group(
             wait="1m",
         ),
         Alert(
+            # Rows that are too old go a few at a time: half of them at once is a file that was lost, or put away.
+            "JournalBegunAnew",
+            "ticket",
+            "signalserve_journal_rows < 0.5 * max_over_time(signalserve_journal_rows[$1h])",
+            "the journal of {instance} has lost most of its rows",
+            "The journal of {instance} holds {value:count} rows, under half of what it held within the last hour: "
+            "drift, quality and comparisons of arms begin anew. Was it moved, deleted, or damaged and set aside? Look "
+            "into its folder and the log.",
+        ),
+        Alert(
+            # 60 is the machine's time, in a drill as well. NaN, before the first time, is as bad once it lasts.
+            "StatisticsStale",
+            "ticket",
+            """
+time() - signalserve_statistics_timestamp_seconds > 60
+  or signalserve_statistics_timestamp_seconds != signalserve_statistics_timestamp_seconds
+""",
+            "the statistics of {instance} are not computed",
+            "Drift, freshness and live quality of {instance} have not all been computed for over a minute: what is "
+            "shown is old or missing, and their alerts are silent. The watcher's log names what failed, and why.",
+            wait="1m",
+        ),
+        Alert(
             "SpoolNotWritable",
             "ticket",
             "signalserve_journal_writable == 0",

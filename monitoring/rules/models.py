@@ -10,11 +10,18 @@ GROUP: Final = Group(
         Alert(
             "InvariantBroken",
             "page",
-            "signalserve_invariant_broken == 1",
+            # The count knows what the gauge showed between two scrapes, and not which rule it was.
+            """
+signalserve_invariant_broken == 1
+  or on (job, instance, endpoint, symbol, generation)
+    label_replace(
+      increase(signalserve_invariant_breaks_total[$5m]) > 0, "invariant", "one that holds again", "", ""
+    )
+""",
             "{symbol} {generation} breaks a hard rule: {invariant}",
-            "The last five predictions of {generation} for {symbol} on {endpoint} of {instance} break the rule "
-            "{invariant}. off_scale is the caller's input, all else the model, which is then out (ModelOut). Do not "
-            "trade on it; compare the last requests with the ones before.",
+            "The last five predictions of {generation} for {symbol} on {endpoint} of {instance}, or five within the "
+            "last five minutes, break a hard rule: {invariant}. off_scale is the caller's input, all else the model, "
+            "which is then out (ModelOut). Do not trade on it; compare the last requests with the ones before.",
         ),
         Alert(
             "ModelOut",
@@ -30,9 +37,9 @@ GROUP: Final = Group(
             "page",
             "signalserve_bundle_intact == 0",
             "the bundle of {symbol} {generation} on disk is not what its manifest says",
-            "A file of the bundle of {generation} for {symbol} on {instance} is missing or has another sha256. What "
-            "runs is in memory and unharmed, but a restart would refuse it. /ready names the file; bring it back "
-            "before anything restarts.",
+            "A file of the bundle of {generation} for {symbol} on {instance} is missing or has another sha256. Workers "
+            "load from the archives and go on, but a start of the whole service would refuse the bundle. /ready names "
+            "the file; bring it back before the service is restarted.",
         ),
         Alert(
             "FailedGates",

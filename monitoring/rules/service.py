@@ -11,6 +11,23 @@ GROUP: Final = Group(
     "service",
     alerts=[
         Alert(
+            # Who waits for it learns where it stops that no other alert would arrive either.
+            "Watchdog",
+            "info",
+            "vector(1)",
+            "alerts arrive",
+            "This one always fires. Where it stops arriving, Prometheus, Alertmanager or the way between them is "
+            "broken, and no other alert arrives either: look at Prometheus first.",
+        ),
+        Alert(
+            "RulesFailing",
+            "ticket",
+            "increase(prometheus_rule_evaluation_failures_total[$5m]) > 0",
+            "rules of {rule_group} can't be evaluated",
+            "Prometheus could not evaluate rules of {rule_group} within five minutes, {value:count} times: their "
+            "alerts are silent. Its page of rules has the error; are the rules of the service's version?",
+        ),
+        Alert(
             "WatcherDown",
             "page",
             'up{job="signalserve"} == 0',
@@ -26,11 +43,12 @@ GROUP: Final = Group(
             'absent(up{job="signalserve"})',
             "Prometheus watches no signalserve at all",
             "No target of the job signalserve has existed for a minute: nothing is watched, and every other alert is "
-            "silent. Look at Prometheus's own page of targets, then at prometheus.yml.",
+            "silent. Is a service running? Look at its container, at Prometheus's own page of targets, then at "
+            "prometheus.yml.",
             wait="1m",
         ),
         Alert(
-            # Whom Prometheus finds by a name has no `up` once it is gone, nor ever where its profile is off.
+            # Who is found by a name has no `up` once it is gone, nor ever where it was not started.
             "WatcherGone",
             "ticket",
             """
@@ -71,10 +89,11 @@ max_over_time(up{job="signalserve"}[$1h]) == 1
         Alert(
             "WorkerRestarted",
             "ticket",
-            # Not in the minutes after a start, when the first workers begin one by one; a crash loop outlasts them.
+            # Not in the minutes after a start, when the first workers begin one by one, within three minutes of the
+            # watcher: 13 is their time and the range, in which they must not be any more. A crash loop outlasts them.
             """
 increase(signalserve_worker_starts_total[$10m]) > 0
-  and on (job, instance) time() - signalserve_watcher_started_seconds > $10m
+  and on (job, instance) time() - signalserve_watcher_started_seconds > $13m
 """,
             "a worker of {endpoint} was started again",
             "Workers of {endpoint} on {instance} that began within ten minutes in which the service itself did not: "

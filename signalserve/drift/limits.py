@@ -17,6 +17,7 @@ values. Two hours of a V8 hold two, and such a window sits in one bin or two of 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -103,8 +104,20 @@ class Limits:
             for name, windows in content["limits"].items()
             for window, values in windows.items()
         }
-        first, second, third = (_infinite(days) for days in content["class_days"])
-        return cls(tuple(map(float, content["days"])), limits, (first, second, third), _infinite(content["run_days"]))
+        days = tuple(map(float, content["days"]))
+        if len(days) < 3 or not all(0 < a < b < math.inf for a, b in pairwise(days)):
+            raise ValueError(f"days: expected at least 3, finite, above 0 and ascending, got {days}")
+        for name in {name for name, _ in limits}:
+            if {window for of, window in limits if of == name} != set(WINDOWS):
+                raise ValueError(f"limits: {name}: expected one series for each window of {WINDOWS}")
+        for (name, window), series in limits.items():
+            if len(series) != len(days) or not all(0 < limit < math.inf for limit in series):
+                raise ValueError(
+                    f"limits: {name}, window {window}: expected {len(days)} finite numbers above 0, as many as days, "
+                    f"got {series}"
+                )
+        first, second, third = (_infinite(between) for between in content["class_days"])
+        return cls(days, limits, (first, second, third), _infinite(content["run_days"]))
 
 
 def simulate_limits(

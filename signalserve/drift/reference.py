@@ -4,6 +4,7 @@ Of a model it is made with the bundle and kept in `reference.json`; of a pool th
 kept streams, for the weights in force.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,7 @@ class Reference:
         try:
             largest = content["largest_logit"]
             down, neutral, up = (int(content["said"][name]) for name in CLASSES)
-            return cls(
+            reference = cls(
                 n=int(content["n"]),
                 mean_confidence=float(content["mean_confidence"]),
                 confidence=Bins(**content["confidence"]),
@@ -86,6 +87,15 @@ class Reference:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"drift: expected what `signalserve calibrate` writes, got {error!r}") from None
+        effects = reference.design_effect
+        if set(effects) != set(WINDOWS) or not all(0 < effect < math.inf for effect in effects.values()):
+            raise ValueError(
+                f"drift: design_effect: expected a finite number above 0 for each window of {WINDOWS}, got {effects}"
+            )
+        missing = {*reference.counts, "confidence_shift"} - {name for name, _ in reference.limits.limits}
+        if missing:
+            raise ValueError(f"drift: limits: expected those of {sorted(missing)} too; run `signalserve calibrate`")
+        return reference
 
 
 def make_reference(stream: Stream, limits: Limits, *, clamp: float | None, columns: int | None) -> Reference:

@@ -102,7 +102,7 @@ def _window(
     if part.largest_logit is not None and clamp is not None:
         # beyond, or not a number: whatever is not within
         values["clamp_rate"] = float(1 - (part.largest_logit <= clamp).mean())
-    if part.off_scale is not None and not np.isnan(part.off_scale).all():
+    if part.off_scale is not None and np.count_nonzero(~np.isnan(part.off_scale)) >= FEWEST:
         values["off_scale_rate"] = float(np.nanmean(part.off_scale))
     if reference is None:
         return WindowDrift(n, measured={name: Measured(value) for name, value in values.items()})

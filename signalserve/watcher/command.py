@@ -41,11 +41,11 @@ def run(args: argparse.Namespace) -> int:
     import uvicorn
     from prometheus_client.registry import Collector
 
-    from signalserve.bundle import load_bundles
     from signalserve.journal import LATCHES
     from signalserve.journal.store import JournalStore
     from signalserve.log import event, log_to_stderr
     from signalserve.watcher.app import make_app
+    from signalserve.watcher.archived import readable_bundles
     from signalserve.watcher.drift_metrics import DriftMetrics
     from signalserve.watcher.estimated_accuracy import EstimatedAccuracy
     from signalserve.watcher.freshness import Freshness
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
     secret, metrics_folder, run_folder = _shared()
     log_to_stderr()
-    loaded = load_bundles(args.model_store)
+    loaded = list(readable_bundles(args.model_store))
     manifests = [bundle.manifest for bundle in loaded]
     prober = Prober(list(make_probes(manifests)), args.inference_url, secret)
     journal = Path(os.environ[JOURNAL_VARIABLE]) if JOURNAL_VARIABLE in os.environ else None
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             open_store=open_store,
             statistics_every_s=args.statistics_every,
         )
-        collectors += [JournalMetrics(keeper)]
+        collectors += [JournalMetrics(keeper), rendered]
     event(logging.INFO, "watcher_started", port=args.port, probes=len(prober.probes), journal=str(journal or "none"))
     repeated = [Repeated("bundles", bundles.look, CHECK_S), Repeated("gpus", gpus.look, SAMPLE_S)]
     app = make_app(prober, keeper, models_out, bundles, metrics_folder, secret, collectors, rendered, repeated)

@@ -2,7 +2,9 @@
 
 import math
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -11,6 +13,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from signalserve import CLASSES
 from signalserve.drift import FEWEST, WINDOWS
 from signalserve.drift.class_run import TIMES
+from signalserve.drift.reference import Reference
 from signalserve.drift.stream import Stream
 from signalserve.drift.watch import BIN_NAMES, NOTHING, Drift, Measured, distributions_of, measure, statistics_of
 from signalserve.journal.reading import Said, last_predictions, maker
@@ -22,6 +25,9 @@ Pair = tuple[str, str]
 TARGET_DAYS: Final = 30.0
 """Between false alarms of all arms together: one a month is heeded, one a day is switched off."""
 
+SILENT_S: Final = 2 * 3600.0
+"""After which an arm that answers nobody shows nothing: its last windows are no news of what is served."""
+
 _UNKNOWN: Final = Measured(math.nan)
 
 
@@ -32,40 +38,66 @@ class DriftMetrics(JournalCollector):
     folder.
     """
 
-    def __init__(self, known: Iterable[Pair], references: References, target_days: float = TARGET_DAYS) -> None:
-        """known: each (symbol, arm) that can answer.  target_days: between false alarms over all of them together."""
+    def __init__(
+        self,
+        known: Iterable[Pair],
+        references: References,
+        target_days: float = TARGET_DAYS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """known: each (symbol, arm) that can answer.  target_days: between false alarms over all of them together.
+        clock: the workers' one, seconds since the epoch.
+        """
         self.drifts: Mapping[Pair, Drift] = dict.fromkeys(sorted(known), NOTHING)
         self._references = references
         self._days = target_days * max(1, len(self.drifts))
         self._largest_z: dict[Pair, float] = {pair: math.nan for pair in self.drifts if pair[1] != "ensemble"}
         self._seen: dict[Pair, tuple[object, ...]] = {}
+        self._clock = clock
 
     def refresh(self, connection: sqlite3.Connection) -> None:
-        """Measure the arms anew that said something since the last time. Raises sqlite3.Error."""
-        self.drifts = {pair: self._measured(connection, pair) for pair in self.drifts}  # replaced as a whole
+        """Measure the arms anew that said something since the last time.
+
+        An arm that fails shows nothing, and is tried again the next time. Raises ExceptionGroup of what failed, after
+        all others were measured.
+        """
+        drifts, errors = {}, []
+        for pair in self.drifts:
+            try:
+                drifts[pair] = self._measured(connection, pair)
+            except Exception as error:
+                error.add_note(f"of {pair[1]} for {pair[0]}")
+                errors.append(error)
+                drifts[pair] = self._nothing(pair)
+        self.drifts = drifts  # replaced as a whole: another thread reads it
+        if errors:
+            raise ExceptionGroup("drift was not measured of every arm", errors)
+
+    def _nothing(self, pair: Pair, reference: Reference | None = None) -> Drift:
+        self._seen.pop(pair, None)
+        if pair in self._largest_z:
+            self._largest_z[pair] = math.nan
+        return replace(NOTHING, reference_counts=reference.counts) if reference else NOTHING
 
     def _measured(self, connection: sqlite3.Connection, pair: Pair) -> Drift:
         made_by = maker(connection, *pair)
-        if made_by is None:  # a journal that was begun anew
-            self._seen.pop(pair, None)
-            if pair in self._largest_z:
-                self._largest_z[pair] = math.nan
-            return NOTHING
+        # None: a journal that was begun anew; not in force: of a bundle that is served no more
+        if made_by is None or not self._references.in_force(made_by):
+            return self._nothing(pair)
         reference = self._references.of(made_by)
-        newest = connection.execute(
-            "SELECT row_id FROM predictions WHERE symbol = ? AND arm = ? AND left_out IS NULL"
-            " ORDER BY time_ms DESC LIMIT 1",
-            pair,
-        ).fetchone()
+        newest, received_ms = _newest(connection, pair)
+        if self._clock() - received_ms / 1000 > SILENT_S:
+            return self._nothing(pair, reference)
         state = (made_by, reference is None, newest)
         if self._seen.get(pair) == state:
             return self.drifts[pair]
-        self._seen[pair] = state
         longest_run = reference.longest_run if reference else 0
         said = last_predictions(connection, *pair, max(WINDOWS[-1], math.ceil(TIMES * longest_run) + 1))
         if pair in self._largest_z:
             self._largest_z[pair] = float(np.fmax.reduce(said.largest_z[-WINDOWS[0] :], initial=math.nan))
-        return measure(stream_of(said), reference, clamp=self._references.clamp_of(made_by), days=self._days)
+        drift = measure(stream_of(said), reference, clamp=self._references.clamp_of(made_by), days=self._days)
+        self._seen[pair] = state  # what fails before is tried again
+        return drift
 
     def collect(self) -> Iterator[Metric]:
         of_window, of_statistic = ("window",), ("window", "statistic")
@@ -113,6 +145,17 @@ def stream_of(said: Said) -> Stream:
     has_logits = not np.isnan(said.raw_logits[:, 0]).all() if len(said.raw_logits) else False
     largest = np.fmax.reduce(np.abs(said.raw_logits), axis=1) if has_logits else None
     return Stream(said.time_ms, said.probabilities, largest, said.off_scale if has_logits else None)
+
+
+def _newest(connection: sqlite3.Connection, pair: Pair) -> tuple[int, int]:
+    """row_id of the newest by its time, and when the last of the shortest window was received, ms: a caller may send
+    a time far ahead, which stays the newest."""
+    rows = connection.execute(
+        "SELECT row_id, received_ms FROM predictions WHERE symbol = ? AND arm = ? AND left_out IS NULL"
+        " ORDER BY time_ms DESC LIMIT ?",
+        (*pair, WINDOWS[0]),
+    ).fetchall()
+    return rows[0][0], max(received_ms for _, received_ms in rows)
 
 
 def _add_bins(

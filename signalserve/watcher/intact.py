@@ -1,6 +1,7 @@
 """Are the bundles on disk still what the archives in force were built from? Their files are hashed again and again.
 
-What runs was read long ago, so a damaged file changes no answer now: it is what the next start would stumble over.
+Workers load from the archives, also those that start anew, so a damaged file changes no answer now: it is what the next
+start of the whole service would stumble over.
 """
 
 import logging
@@ -10,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import orjson
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from signalserve.bundle import ARCHIVES_INDEX, MANIFEST, Manifest, sha256_of
+from signalserve.bundle import MANIFEST, Manifest, archived_bundles, sha256_of
 from signalserve.log import event
 
 CHECK_S: Final = 10.0
@@ -38,7 +38,9 @@ class BundlesIntact(Collector):
     """Looks once when it is made. Let `look` be repeated in a thread: neither scrapes nor probes wait for a disk."""
 
     def __init__(self, store: Path, manifests: Sequence[Manifest], clock: Callable[[], float] = time.monotonic) -> None:
-        """store: the model store.  manifests: of the bundles that its archives hold.  clock: s."""
+        """store: the model store.  manifests: of the bundles that its archives hold, but for those that could
+        not be read: of these only the manifest is looked at.  clock: s.
+        """
         self._files = list(_expected(store, manifests))
         self._clock = clock
         self._rehash_at = clock()
@@ -67,8 +69,8 @@ class BundlesIntact(Collector):
             return "intact"
         files = "; ".join(f"{path}: {fault}" for path, fault in faults.items())
         return (
-            f"not intact: {files}; what runs now was read before and goes on, but a restart would refuse the bundle, "
-            "or take what a changed manifest says: restore the files, or write a new version"
+            f"not intact: {files}; workers load from the archives and go on, but a start of the whole service would "
+            "refuse the bundle, or take what a changed manifest says: restore the files, or write a new version"
         )
 
     def collect(self) -> Iterator[Metric]:
@@ -99,13 +101,11 @@ class BundlesIntact(Collector):
 
 def _expected(store: Path, manifests: Sequence[Manifest]) -> Iterator[_File]:
     """The manifests as the index of the archives knows them, and every file as its manifest does."""
-    archived: Mapping[str, str] = orjson.loads((store / ARCHIVES_INDEX).read_bytes())["bundles"]
-    for manifest in manifests:
-        bundle = (manifest.symbol, manifest.generation)
-        name = f"{manifest.generation}/{manifest.symbol}/{manifest.version}"
-        folder = store / "bundles" / name
-        for file, sha256 in {MANIFEST: archived[name], **manifest.files}.items():
-            yield _File(bundle, folder / file, sha256)
+    files = {(one.generation, one.symbol, one.version): one.files for one in manifests}
+    for name, archived in archived_bundles(store).items():
+        generation, symbol, version = name.split("/")
+        for file, sha256 in {MANIFEST: archived, **files.get((generation, symbol, version), {})}.items():
+            yield _File((symbol, generation), store / "bundles" / name / file, sha256)
 
 
 def _stamp(path: Path) -> Stamp:

@@ -40,7 +40,8 @@ R = TypeVar("R")
 
 
 class Statistics(Protocol):
-    """What is computed from the database: read in the keeper's thread, shown from any."""
+    """What is computed from the database: read in the keeper's thread, shown from any. What `refresh` raises is taken
+    for a fault of the journal; `Rendered` raises nothing."""
 
     def refresh(self, connection: sqlite3.Connection) -> None: ...
 

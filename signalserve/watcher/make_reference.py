@@ -1,6 +1,7 @@
-"""python -m signalserve.watcher.make_reference FILE METHOD TEMPERATURE DAYS WEIGHT=BUNDLE …: a pool's reference.
+"""python -m signalserve.watcher.make_reference PARENT FILE METHOD TEMPERATURE DAYS WEIGHT=BUNDLE …
 
-Started by `references.py`. Writes FILE whole or not at all. DAYS: to simulate for its limits.
+Makes a pool's reference. Started by `references.py`, of pid PARENT, and ended with it. Writes FILE whole or not at all.
+DAYS: to simulate for its limits.
 """
 
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from signalserve.errors import OperatorError
+from signalserve.parent_death import stop_with
 
 NICE = 19
 
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
+        stop_with(int(sys.argv[1]))
+        main(sys.argv[2:])
     except (OperatorError, ValueError) as error:
         raise SystemExit(str(error)) from None

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import launch.supervisor
-from launch.parent_death import stop_with
 from launch.supervisor import FIRST_ANSWER_S, UNANSWERED, Child, Died, Stopped, Supervisor
+from signalserve.parent_death import stop_with
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENT = 2.0

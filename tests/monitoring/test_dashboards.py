@@ -26,6 +26,7 @@ from tests.monitoring.dashboard_linter import (
     promql_faults,
     variables,
 )
+from tests.monitoring.test_rules import expression_test, needs_promtool
 
 NAMES = ("signalserve.json", "signalserve-drift.json", "signalserve-runbooks.json")
 PROVISIONING = FOLDER.parent / "provisioning"
@@ -146,7 +147,25 @@ def test_the_verdict_is_the_first_that_is_seen() -> None:
     first = committed("signalserve.json")["panels"][0]
     [mapping] = first["fieldConfig"]["defaults"]["mappings"]
     assert first["title"] == "Verdict"
-    assert [mapping["options"][value]["text"] for value in "012"] == ["calm", "look", "act now"]
+    assert [mapping["options"][value]["text"] for value in "0123"] == ["calm", "look", "act now", "not known"]
+
+
+STATISTICS_OF = {"now": ("0+15x20", 0), "three minutes ago": ("-60x20", 3), "never": (" ".join(["NaN"] * 21), 3)}
+
+
+@needs_promtool
+@pytest.mark.parametrize(("values", "state"), STATISTICS_OF.values(), ids=STATISTICS_OF.keys())
+def test_the_verdict_is_not_calm_on_old_statistics(tmp_path: Path, values: str, state: int) -> None:
+    here = 'job="signalserve",instance="a:8083"'
+    series = [
+        {"series": f"up{{{here}}}", "values": "1x20"},
+        {"series": f"signalserve_ready{{{here}}}", "values": "1x20"},
+        {"series": f"signalserve_journal_ok{{{here}}}", "values": "1x20"},
+        {"series": f"signalserve_failed_gates{{{here}}}", "values": "2x20"},  # which is info
+        {"series": f"signalserve_statistics_timestamp_seconds{{{here}}}", "values": values},
+    ]
+    verdict = committed("signalserve.json")["panels"][0]["targets"][0]["expr"]
+    expression_test(tmp_path, series, verdict, [{"labels": "{}", "value": state}], at="2m")
 
 
 # --- the linter itself: each rule finds what it is for ---------------------------------------------------------------

@@ -112,6 +112,14 @@ def test_broken_invariants_go_up_and_down(counted: Counted):
     assert counted.value("invariant_broken", **labels) == 0
 
 
+def test_every_prediction_that_breaks_an_invariant_is_counted(counted: Counted):
+    labels = {"symbol": "BTC-USD", "generation": "v8"}
+    assert counted.value("invariant_breaks_total", **labels) == 0
+    counted.metrics.breaks("BTC-USD", "v8")
+    counted.metrics.breaks("BTC-USD", "v8")
+    assert counted.value("invariant_breaks_total", **labels) == 2
+
+
 def test_errors_latencies_and_batches_are_counted(counted: Counted):
     counted.metrics.failed("bad_json")
     counted.metrics.took("model", 0.002)

@@ -564,6 +564,17 @@ def test_an_invariant_breaks_at_the_third_clamped_prediction(open_desk: Open, tm
     assert shown == [0, 0, 1]
 
 
+def test_a_break_that_is_over_before_a_scrape_remains_counted(open_desk: Open):
+    desk = open_desk("v8")
+    for _ in range(4):
+        desk.send(shifted(11, columns=30))
+    for seed in range(5):
+        desk.send(request_body(seed=seed))
+    labels = {"symbol": BTC, "generation": "v8"}
+    assert desk.count("invariant_broken", **labels, invariant="off_scale") == 0
+    assert desk.count("invariant_breaks_total", **labels) == 4  # the third, the fourth, and two with three behind them
+
+
 # ---- what is counted, and what leaves no trace
 
 

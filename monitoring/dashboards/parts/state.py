@@ -5,7 +5,7 @@ from typing import Final
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from monitoring.dashboards import links
-from monitoring.dashboards.panels import GREEN, RED, YELLOW, Query, lines, numbers, rows, verdict
+from monitoring.dashboards.panels import GRAY, GREEN, RED, YELLOW, Query, lines, numbers, rows, verdict
 from monitoring.dashboards.queries import SYMBOL, rate, series
 
 _SAID: Final = 'endpoint="ensemble"'
@@ -16,16 +16,21 @@ def add_to(made: Dashboard) -> None:
     made.with_panel(
         verdict(
             "Verdict",
-            "act now: an alert that pages fires, or a golden window is answered wrongly. look: an alert fires that can "
-            "wait for the day. calm: none of them.",
+            "act now: an alert that pages fires, or a golden window is answered wrongly. not known: what alerts are "
+            "computed from is over a minute old, or was never there. look: an alert fires that can wait for the day. "
+            "calm: none of them. What only should be known (info) does not count.",
             Query(
                 "clamp_max((\n"
                 '  count(ALERTS{alertstate="firing",severity="page"}) or count(signalserve_ready == 0)\n'
                 "), 1) * 2\n"
+                "or clamp_max(count(\n"
+                "  signalserve_ready unless on (job, instance) "
+                "(time() - signalserve_statistics_timestamp_seconds <= 60)\n"
+                "), 1) * 3\n"
                 'or clamp_max(count(ALERTS{alertstate="firing",severity="ticket"}), 1)\n'
                 "or count(signalserve_ready) * 0"
             ),
-            {0: ("calm", GREEN), 1: ("look", YELLOW), 2: ("act now", RED)},
+            {0: ("calm", GREEN), 1: ("look", YELLOW), 2: ("act now", RED), 3: ("not known", GRAY)},
             span=6,
         )
     )
@@ -53,10 +58,16 @@ def add_to(made: Dashboard) -> None:
     made.with_panel(
         rows(
             "Firing alerts",
-            "Every alert that fires, whatever is chosen above. Its name leads to the runbooks: what it means, what to "
-            "look at, what to do.",
+            "Every alert that fires, whatever is chosen above, but for Watchdog, which always does. Its name leads to "
+            "the runbooks: what it means, what to look at, what to do.",
             "dateTimeFromNow",
-            [Query('1000 * ALERTS_FOR_STATE and ignoring (alertstate) ALERTS{alertstate="firing"}', "Since")],
+            [
+                Query(
+                    "1000 * ALERTS_FOR_STATE\n"
+                    '  and ignoring (alertstate) ALERTS{alertstate="firing",alertname!="Watchdog"}',
+                    "Since",
+                )
+            ],
             span=16,
             columns={
                 "severity": "Severity",

@@ -1,6 +1,7 @@
 """A reference is what its stream was, survives its file, and says what is wrong with one that isn't its own."""
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,39 @@ def test_a_pools_has_neither_logits_nor_their_rates(limits: Limits) -> None:
 def test_content_that_is_not_its_own_is_refused(reference: Reference, change: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Reference.from_json({**reference.to_json(), **change})
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("design_effect", "120"), None, "design_effect: expected .* each window"),
+        (("design_effect", "120"), 0.0, "design_effect"),
+        (("design_effect", "120"), math.nan, "design_effect"),
+        (("design_effect", "120"), math.inf, "design_effect"),
+        (("limits", "class_psi", "360"), None, "class_psi: expected one series for each window"),
+        (("limits", "class_psi", "360"), [0.1, 0.2], "class_psi, window 360: expected 7"),
+        (("limits", "class_psi", "360"), [0.1] * 6 + [math.nan], "class_psi, window 360"),
+        (("limits", "class_psi", "360"), [0.0] + [0.1] * 6, "class_psi, window 360"),
+        (("limits", "confidence_shift"), None, r"limits: expected those of \['confidence_shift'\]"),
+        (("days",), [1.0, 2.0], "days: expected at least 3"),
+        (("days",), [1.0, 2.0, 5.0, 4.0, 7.0, 8.0, 9.0], "ascending"),
+        (("days",), [0.0, 2.0, 3.0, 4.0, 7.0, 8.0, 9.0], "above 0"),
+        (("days",), [1.0, 2.0, 3.0, 4.0, 7.0, 8.0, math.inf], "finite"),
+    ],
+)
+def test_numbers_that_can_not_be_used_are_refused(
+    reference: Reference, place: tuple[str, ...], value: Any, words: str
+) -> None:
+    """value: in place of what is there; None takes it away."""
+    content = json.loads(json.dumps(reference.to_json()))
+    holder = content
+    for key in place[:-1]:
+        holder = holder[key]
+    del holder[place[-1]]
+    if value is not None:
+        holder[place[-1]] = value
+    with pytest.raises(ValueError, match=words):
+        Reference.from_json(content)
 
 
 @pytest.mark.parametrize("missing", ["n", "said", "rates", "limits", "days", "run_days"])

@@ -148,8 +148,16 @@ def test_columns_off_scale_are_averaged_where_somebody_recorded_them(
     reference: Reference, off_scale: list[float], rate: float | None
 ) -> None:
     live = dataclasses.replace(LIVE, off_scale=np.resize(off_scale, DAY))
-    found = measured(live, reference).windows[120].measured.get("off_scale_rate")
+    found = measured(live, reference).windows[360].measured.get("off_scale_rate")
     assert (found and found.value) == rate
+
+
+@pytest.mark.parametrize(("recorded", "is_told"), [(FEWEST - 1, False), (FEWEST, True)])
+def test_a_few_that_recorded_their_columns_are_no_rate(reference: Reference, recorded: int, is_told: bool) -> None:
+    off_scale = np.full(DAY, math.nan)
+    off_scale[-recorded:] = 0.5
+    live = dataclasses.replace(LIVE, off_scale=off_scale)
+    assert ("off_scale_rate" in measured(live, reference).windows[120].measured) == is_told
 
 
 def test_class_shares_are_those_of_a_whole_day(reference: Reference) -> None:

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from stores import BTC, ETH, write_model
 
-from signalserve.bundle import ARCHIVES_INDEX, MANIFEST, load_manifests, sha256_of
+from signalserve.bundle import ARCHIVES_INDEX, MANIFEST, WEIGHTS, load_manifests, sha256_of
 from signalserve.errors import ConfigError
 from signalserve.journal import LATCHES, database_of
 from signalserve.journal.reading import Maker, Model
@@ -174,3 +174,27 @@ def test_what_is_being_made_ends_with_the_watcher(started: Start, monkeypatch: p
 
 def test_quality_is_followed_for_every_model_and_for_the_pool_of_two(store: Path):
     assert command._arms(load_manifests(store)) == {(BTC, "v6_fixed"), (BTC, "v8"), (BTC, "ensemble"), (ETH, "v8")}
+
+
+def test_a_damaged_bundle_is_watched_by_its_manifest_and_one_without_a_manifest_is_left_out(
+    tmp_path: Path, started: Start, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("SIGNALSERVE_JOURNAL", str(tmp_path / "journal"))
+    (store / "bundles" / "v8" / BTC / "1" / WEIGHTS).write_bytes(b"damaged")
+    (store / "bundles" / "v8" / ETH / "1" / MANIFEST).write_text("{")
+    lines = started()["metrics"].splitlines()
+    said = map(json.loads, capsys.readouterr().err.splitlines())
+    assert [(one["bundle"], one["then"]) for one in said if one["event"] == "bundle_unreadable"] == [
+        ("v8/BTC-USD/1", "watched by its manifest, without a reference"),
+        ("v8/ETH-USD/1", "left out"),
+    ]
+    shown = {line for line in lines if line.startswith("signalserve_bundle_intact{")}
+    assert shown == {
+        'signalserve_bundle_intact{generation="v6_fixed",symbol="BTC-USD"} 1.0',
+        'signalserve_bundle_intact{generation="v8",symbol="BTC-USD"} 0.0',
+        'signalserve_bundle_intact{generation="v8",symbol="ETH-USD"} 0.0',
+    }
+    assert 'signalserve_ready{endpoint="v8",generation="v8",symbol="BTC-USD"} 0.0' in lines
+    assert 'signalserve_drift_reference{arm="ensemble",symbol="BTC-USD"} 0.0' in lines
+    assert "signalserve_statistics_timestamp_seconds" in str(lines)
+    assert not any("ETH-USD" in line for line in lines if line.startswith("signalserve_ready{"))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drift_streams import plain_counts, plain_psi, pool_of, weak_stream
-from journals import ARM, SYMBOL, add_bundle, add_prediction, new_journal
+from journals import ARM, START_MS, SYMBOL, add_bundle, add_prediction, new_journal
 from prometheus_client import CollectorRegistry
 
 from signalserve import CLASSES
@@ -21,7 +21,8 @@ from signalserve.drift.limits import simulate_limits
 from signalserve.drift.reference import Reference, make_reference
 from signalserve.drift.stream import Stream
 from signalserve.journal.reading import Maker
-from signalserve.watcher.drift_metrics import TARGET_DAYS, DriftMetrics
+from signalserve.watcher import drift_metrics
+from signalserve.watcher.drift_metrics import SILENT_S, TARGET_DAYS, DriftMetrics
 
 SYMBOLS, ARMS = ("BTC-USD", "ETH-USD", "SOL-USD"), ("v6_fixed", "v8", "ensemble")
 PAIRS = [(symbol, arm) for symbol in SYMBOLS for arm in ARMS]
@@ -50,10 +51,14 @@ class Known:
     model: Reference | None = None
     pool: Reference | None = None
     asked: list[Maker] = field(default_factory=list)
+    models: tuple[str, ...] = ("beef", "cafe")
 
     def of(self, maker: Maker) -> Reference | None:
         self.asked.append(maker)
         return self.model if maker.method is None else self.pool
+
+    def in_force(self, maker: Maker) -> bool:
+        return all(model.sha256 in self.models for model in maker.models)
 
     def clamp_of(self, maker: Maker) -> float | None:
         return 15.0 if maker.method is None else None
@@ -80,8 +85,12 @@ def logits(n: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).normal(scale=0.6, size=(n, 3))
 
 
+def started() -> float:
+    return START_MS / 1000
+
+
 def refreshed(journal: sqlite3.Connection, known: Known, pairs: list[tuple[str, str]] = PAIRS) -> DriftMetrics:
-    drift = DriftMetrics(pairs, known)  # type: ignore[arg-type]
+    drift = DriftMetrics(pairs, known, clock=started)  # type: ignore[arg-type]
     drift.refresh(journal)
     return drift
 
@@ -102,7 +111,7 @@ def series_of(drift: DriftMetrics) -> list[tuple[str, tuple[tuple[str, str], ...
 
 
 def test_every_series_is_there_from_the_start_and_no_more_come(journal, reference, of_pool):
-    drift = DriftMetrics(PAIRS, Known(reference, of_pool))
+    drift = DriftMetrics(PAIRS, Known(reference, of_pool), clock=started)
     before = series_of(drift)
     for symbol in SYMBOLS:
         add_stream(journal, logits(130), symbol=symbol)
@@ -205,7 +214,7 @@ def test_other_days_between_false_alarms_are_other_limits(journal, reference):
     add_stream(journal, logits(120))
     shown = []
     for days in (1, 30):
-        drift = DriftMetrics([(SYMBOL, ARM)], Known(reference), target_days=days)
+        drift = DriftMetrics([(SYMBOL, ARM)], Known(reference), target_days=days, clock=started)
         drift.refresh(journal)
         shown.append(value(drift, "drift_limit", window=120, statistic="confidence_psi"))
     assert shown[0] < shown[1]
@@ -299,3 +308,61 @@ def test_a_journal_that_was_begun_anew_forgets_the_old_figures(journal, referenc
         add_stream(fresh, logits(1))
         drift.refresh(fresh)
         assert value(drift, "drift_n", window=120) == 1
+
+
+# ---- what is not shown
+
+
+def test_an_arm_that_fails_shows_nothing_stops_no_other_and_is_tried_again(journal, reference, monkeypatch):
+    add_stream(journal, logits(150))
+    add_stream(journal, logits(150), arm="v6_fixed")
+    drift = DriftMetrics(PAIRS, Known(reference), clock=started)  # type: ignore[arg-type]
+    real = drift_metrics.last_predictions
+
+    def failing(connection: sqlite3.Connection, symbol: str, arm: str, most: int) -> Any:
+        if arm == "v8":
+            raise ZeroDivisionError("a defect")
+        return real(connection, symbol, arm, most)
+
+    monkeypatch.setattr(drift_metrics, "last_predictions", failing)
+    for _ in range(2):
+        with pytest.raises(ExceptionGroup) as raised:
+            drift.refresh(journal)
+        assert raised.value.exceptions[0].__notes__ == ["of v8 for BTC-USD"]
+        assert value(drift, "drift_n", window=120) == 0
+        assert math.isnan(value(drift, "scaled_feature_max"))
+        assert value(drift, "drift_n", arm="v6_fixed", window=120) == 120
+    monkeypatch.setattr(drift_metrics, "last_predictions", real)
+    drift.refresh(journal)
+    assert value(drift, "drift_n", window=120) == 120
+
+
+def test_an_arm_that_has_been_silent_for_two_hours_shows_its_reference_alone(journal, reference):
+    add_stream(journal, logits(150))
+    now = [START_MS / 1000 + 149 * 60 + 0.5 + SILENT_S]
+    drift = DriftMetrics(PAIRS, Known(reference), clock=lambda: now[0])  # type: ignore[arg-type]
+    drift.refresh(journal)
+    assert value(drift, "drift_n", window=120) == 120
+    now[0] += 1
+    drift.refresh(journal)
+    assert value(drift, "drift_n", window=120) == 0
+    assert math.isnan(value(drift, "drift", window=120, statistic="confidence_psi"))
+    assert math.isnan(value(drift, "scaled_feature_max"))
+    assert value(drift, "drift_reference") == 1
+    now[0] -= 1
+    drift.refresh(journal)
+    assert value(drift, "drift_n", window=120) == 120
+
+
+def test_a_time_far_ahead_makes_no_arm_silent(journal, reference):
+    add_stream(journal, logits(1), first=100_000, received_ms=START_MS)
+    add_stream(journal, logits(150), first=1)
+    drift = DriftMetrics(PAIRS, Known(reference), clock=lambda: START_MS / 1000 + 150 * 60 + SILENT_S)  # type: ignore[arg-type]
+    drift.refresh(journal)
+    assert value(drift, "drift_n", window=120) == 120
+
+
+def test_what_a_bundle_said_that_is_no_longer_in_force_is_not_shown(journal, reference):
+    add_stream(journal, logits(150))
+    drift = refreshed(journal, Known(reference, models=()))
+    assert value(drift, "drift_n", window=120) == value(drift, "drift_reference") == 0

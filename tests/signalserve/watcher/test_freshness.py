@@ -23,9 +23,23 @@ def journal(tmp_path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+class Clock:
+    """Of the workers. now_s: seconds since START_MS."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return START_MS / 1000 + self.now_s
+
+
 @pytest.fixture
-def fresh() -> Freshness:
-    return Freshness([SYMBOL, OTHER])
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def fresh(clock: Clock) -> Freshness:
+    return Freshness([SYMBOL, OTHER], clock)
 
 
 def told(fresh: Freshness, symbol: str = SYMBOL) -> tuple[float, float, float]:
@@ -54,16 +68,53 @@ def test_a_live_feed_moves(fresh: Freshness, journal: sqlite3.Connection):
     assert all(map(math.isnan, told(fresh, OTHER)))
 
 
-def test_a_frozen_feed_stands_still_for_as_long_as_its_repeats_come(fresh: Freshness, journal: sqlite3.Connection):
+def test_a_frozen_feed_stands_still_for_as_long_as_its_repeats_come(
+    fresh: Freshness, journal: sqlite3.Connection, clock: Clock
+):
     said(journal, 0, 1)
     said(journal, 1, 61)
     for minute in range(2, 9):
-        said(journal, 1, minute * 60 + 1, left_out="repeat")
+        clock.now_s = minute * 60 + 1
+        said(journal, 1, clock.now_s, left_out="repeat")
         fresh.refresh(journal)
-        assert told(fresh) == (minute * 60 + 1, 60, (minute - 1) * 60)
+        assert told(fresh) == (clock.now_s, 60, (minute - 1) * 60 if minute >= 4 else 0)  # the fourth of its bar
     said(journal, 9, 541)
     fresh.refresh(journal)
     assert told(fresh) == (541, 540, 0)
+
+
+def test_two_looks_minutes_apart_are_no_frozen_feed(fresh: Freshness, journal: sqlite3.Connection, clock: Clock):
+    for clock.now_s in (0, 1, 2, 3, 301, 302):
+        said(journal, 0, clock.now_s)
+        fresh.refresh(journal)
+    assert told(fresh) == (302, 0, 0)
+
+
+def test_repeats_that_begin_again_after_a_gap_are_counted_from_there(
+    fresh: Freshness, journal: sqlite3.Connection, clock: Clock
+):
+    for clock.now_s in (0, 60, 120, 180, 301, 361, 421, 481):
+        said(journal, 0, clock.now_s)
+    fresh.refresh(journal)
+    assert told(fresh)[2] == 180
+
+
+def test_repeats_that_have_ended_stand_still_no_longer(fresh: Freshness, journal: sqlite3.Connection, clock: Clock):
+    for clock.now_s in range(0, 400, 60):
+        said(journal, 0, clock.now_s)
+    shown = []
+    for clock.now_s in (480, 481):
+        fresh.refresh(journal)
+        shown.append(told(fresh)[2])
+    assert shown == [360, 0]
+
+
+def test_one_prediction_of_all_arms_counts_once(fresh: Freshness, journal: sqlite3.Connection, clock: Clock):
+    for clock.now_s in (0, 60):
+        for arm in ("v6_fixed", "v8", "ensemble"):
+            said(journal, 0, clock.now_s, arm=arm)
+    fresh.refresh(journal)
+    assert told(fresh)[2] == 0
 
 
 def test_predictions_of_all_arms_at_once_are_no_repeats(fresh: Freshness, journal: sqlite3.Connection):
@@ -104,11 +155,14 @@ def test_what_statistics_leave_out_was_received_all_the_same(fresh: Freshness, j
     assert told(fresh) == (241, 240, 0)
 
 
-def test_two_workers_lines_out_of_their_order_are_no_time_below_0(fresh: Freshness, journal: sqlite3.Connection):
-    said(journal, 0, 5.0)
-    said(journal, 0, 4.8, left_out="repeat")
-    fresh.refresh(journal)
-    assert told(fresh) == (5.0, 0, 0)
+def test_two_workers_lines_out_of_their_order_are_taken_by_their_times(
+    fresh: Freshness, journal: sqlite3.Connection, clock: Clock
+):
+    clock.now_s = 6
+    for received_s in (5.0, 4.75, 5.25, 4.5):
+        said(journal, 0, received_s, left_out="repeat")
+        fresh.refresh(journal)
+    assert told(fresh) == (5.25, 0, 0.75)
 
 
 def test_symbols_that_nobody_serves_are_not_told(fresh: Freshness, journal: sqlite3.Connection):
@@ -139,11 +193,11 @@ def test_a_restart_finds_the_newest_bar_however_far_back(
     for bar in range(100):
         said(journal, bar, bar * 60)
     fresh.refresh(journal)
-    assert told(fresh, OTHER) == (481, 420, 60)
+    assert told(fresh, OTHER) == (481, 420, 0)
     assert told(fresh) == (5940, 5940, 0)
 
 
-def test_only_new_rows_and_the_ends_of_an_index_are_read(fresh: Freshness, journal: sqlite3.Connection):
+def test_only_new_rows_and_the_ends_of_an_index_are_read(fresh: Freshness, journal: sqlite3.Connection, clock: Clock):
     journal.execute("BEGIN")
     for bar in range(2000):
         said(journal, bar, bar * 60)
@@ -151,7 +205,8 @@ def test_only_new_rows_and_the_ends_of_an_index_are_read(fresh: Freshness, journ
         said(journal, 1999, 120_000 + minute * 60, left_out="repeat")
     journal.execute("COMMIT")
     fresh.refresh(journal)
-    said(journal, 1999, 300_000, left_out="repeat")
+    clock.now_s = 240_000
+    said(journal, 1999, clock.now_s, left_out="repeat")
     steps = [0]
 
     def count() -> int:
@@ -162,4 +217,4 @@ def test_only_new_rows_and_the_ends_of_an_index_are_read(fresh: Freshness, journ
     fresh.refresh(journal)
     journal.set_progress_handler(None, 0)
     assert steps[0] < 30
-    assert told(fresh) == (300_000, 1999 * MINUTE / 1000, 300_000 - 1999 * 60)
+    assert told(fresh) == (240_000, 1999 * MINUTE / 1000, 240_000 - 1999 * 60)

@@ -71,7 +71,7 @@ def test_a_changed_byte_of_any_file_is_found_and_told_once(looked: Looked, name:
     words = f"expected sha256 {expected[:12]}…, got {sha256_of(path)[:12]}…"
     assert events(caplog) == [{"event": "bundle_not_intact", "file": str(path), "reason": words}]
     assert f"{path}: {words}" in looked.bundles.words()
-    assert "a restart would refuse the bundle" in looked.bundles.words()
+    assert "a start of the whole service would refuse the bundle" in looked.bundles.words()
 
 
 def test_a_file_that_is_put_back_is_intact_again(looked: Looked, caplog: pytest.LogCaptureFixture):

@@ -1,6 +1,9 @@
 """The child that makes a pool's reference: what it writes, and what it says where it cannot."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +75,16 @@ def test_a_bundle_that_was_damaged_is_refused(members: dict[str, Path], tmp_path
     (members["v8"] / "stream.safetensors").write_bytes(b"damaged")
     with pytest.raises(BundleError, match=r"stream\.safetensors: sha256"):
         make(tmp_path / "pool.json", members)
+
+
+def test_it_ends_with_its_parent(members: dict[str, Path], tmp_path: Path):
+    """The pipe is at its end when everybody who holds it is gone, and the parent is killed at once."""
+    recipe = [str(tmp_path / "pool.json"), "log", "1.5", "1000000", *(f"0.5={folder}" for folder in members.values())]
+    parent = (
+        "import os, signal, subprocess, sys\n"
+        "command = [sys.executable, '-m', 'signalserve.watcher.make_reference', str(os.getpid()), *sys.argv[1:]]\n"
+        "subprocess.Popen(command)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    begun = subprocess.run([sys.executable, "-c", parent, *recipe], stdout=subprocess.PIPE, timeout=60)
+    assert begun.returncode == -signal.SIGKILL

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from signalserve.bundle import Bundle, load_bundle
 from signalserve.drift.reference import Reference
 from signalserve.journal.reading import Maker, Model
 from signalserve.watcher import references as module
-from signalserve.watcher.references import FOLDER, References, model_references
+from signalserve.watcher.references import CHILD_S, FOLDER, KEPT_S, References, model_references
 
 DAYS = 20
 
@@ -61,7 +62,16 @@ class Child:
     def __init__(self, command: list[str], returncode: int | None = None, said: bytes = b"") -> None:
         import io
 
-        self.file, self.returncode, self.stderr = Path(command[3]), returncode, io.BytesIO(said)
+        self.file, self.returncode, self.stderr = Path(command[4]), returncode, io.BytesIO(said)
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.returncode is not None, "nobody waits for what was not ended"
+
+    def kill(self) -> None:
+        self.returncode = -9
 
     def poll(self) -> int | None:
         return self.returncode
@@ -155,11 +165,11 @@ def test_the_order_of_members_is_no_other_recipe(bundles: list[Bundle], tmp_path
     assert children[0].file.name == children[1].file.name != children[2].file.name
 
 
-def test_what_failed_is_said_once_and_not_tried_for_ever(
+def test_what_failed_is_said_once_and_not_tried_again_at_once(
     references: References, bundles: list[Bundle], children: list[Child], caplog: pytest.LogCaptureFixture
 ):
     references.of(pool(bundles))
-    children[0].returncode, children[0].stderr = 1, Child([""] * 4, said=b"members share no bar\n").stderr
+    children[0].returncode, children[0].stderr = 1, Child([""] * 5, said=b"members share no bar\n").stderr
     with caplog.at_level(logging.ERROR, "signalserve"):
         assert [references.of(pool(bundles)) for _ in range(3)] == [None] * 3
     assert len(children) == 1
@@ -239,3 +249,91 @@ def test_closing_ends_what_is_being_made(references: References, bundles: list[B
     [process] = processes
     assert process.returncode is not None
     references.close()  # and once more, when there is nothing to end
+
+
+# ---- what goes wrong and is mended
+
+
+class Clock:
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def timed(bundles: list[Bundle], tmp_path: Path, clock: Clock) -> References:
+    return References(model_references(bundles), tmp_path / FOLDER, simulated_days=DAYS, clock=clock)
+
+
+def test_what_failed_is_tried_again_ever_more_seldom(
+    timed: References, bundles: list[Bundle], children: list[Child], clock: Clock
+):
+    for wait_s in (60, 120, 240, 480, 960, 1920, 3600, 3600):
+        timed.of(pool(bundles))
+        tried = len(children)
+        children[-1].returncode = 1
+        timed.of(pool(bundles))
+        clock.seconds += wait_s - 1
+        timed.of(pool(bundles))
+        assert len(children) == tried
+        clock.seconds += 1
+    timed.of(pool(bundles))
+    assert len(children) == 9
+    children[-1].returncode = 0
+    children[-1].file.parent.mkdir()
+    children[-1].file.write_text(json.dumps(bundles[0].reference["drift"]))
+    assert timed.of(pool(bundles)) is not None
+
+
+def test_a_child_that_hangs_is_ended_and_said(
+    timed: References, bundles: list[Bundle], children: list[Child], clock: Clock, caplog: pytest.LogCaptureFixture
+):
+    timed.of(pool(bundles))
+    clock.seconds = CHILD_S - 1
+    timed.of(pool(bundles))
+    assert children[0].returncode is None
+    clock.seconds = CHILD_S
+    with caplog.at_level(logging.ERROR, "signalserve"):
+        timed.of(alone(bundles[0]))
+    assert children[0].returncode == -9
+    assert "15 min" in caplog.records[0].fields["reason"]
+
+
+def test_what_nobody_asks_for_any_more_makes_room_for_what_is_wanted(
+    references: References, bundles: list[Bundle], children: list[Child]
+):
+    before, after = pool(bundles), pool(bundles, (0.5, 0.5))
+    references.of(before)
+    references.of(after)
+    assert len(children) == 1
+    references.of(after)
+    assert [child.returncode for child in children] == [-9, None]
+
+
+def test_old_references_and_leftovers_are_deleted_at_the_start_and_what_is_read_stays(
+    bundles: list[Bundle], tmp_path: Path, children: list[Child]
+):
+    opened(bundles, tmp_path).of(pool(bundles))
+    used, old, left = children[0].file, tmp_path / FOLDER / "old.json", tmp_path / FOLDER / "used.7.new"
+    used.parent.mkdir()
+    used.write_text(json.dumps(bundles[0].reference["drift"]))
+    old.touch()
+    left.touch()
+    for file, age_s in ((used, KEPT_S - 3600), (old, KEPT_S + 3600)):
+        os.utime(file, (time.time() - age_s,) * 2)
+    again = opened(bundles, tmp_path)
+    assert [*used.parent.iterdir()] == [used]
+    assert again.of(pool(bundles)) is not None
+    assert time.time() - used.stat().st_mtime < 3600
+
+
+def test_only_models_of_the_archives_are_in_force(references: References, bundles: list[Bundle]):
+    assert references.in_force(alone(bundles[0])) and references.in_force(pool(bundles))
+    gone = Model("0" * 64, None, None, 0.5, None)
+    assert not references.in_force(Maker((*pool(bundles).models[:1], gone), "log", 1.1, True))

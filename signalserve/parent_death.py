@@ -18,10 +18,10 @@ if sys.platform == "linux":
 def stop_with(parent: int) -> None:
     """Have the kernel send SIGTERM to this process once its parent has ended; it stays so across exec.
 
-    To be called between fork and exec. parent: the pid that forked.
+    To be called between fork and exec, or by the child first of all. parent: the pid that forked.
 
     The kernel takes for the parent the *thread* that forked: one that ends before its process takes the child along, so
-    children are started from the main thread. All of them get the signal at the same moment; a reader may then end
+    children are started from a thread that lasts. All of them get the signal at the same moment; a reader may then end
     before the writer whose files it reads.
     """
     if sys.platform != "linux":
