@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     chosen = [fault for fault in FAULTS if not args.only or fault.name in args.only]
     bars = args.bars if args.bars and args.bars.is_dir() else None
+    out = args.out or (REPORT if not (args.only or args.quick) else None)
     clean = 200 if args.quick else DAY
     console = Console(stderr=True, highlight=False)
     results: list[Result] = []
@@ -63,11 +64,9 @@ def run(args: argparse.Namespace) -> int:
             progress.update(task, completed=fault.minutes)
             results.append(result)
             console.print(f"{fault.name}: {_short(result)}")
-    text = report(results, bars)
-    print(text)
-    out = args.out or (REPORT if not (args.only or args.quick) else None)
-    if out:
-        out.write_text(text)
+            if out:
+                out.write_text(report(results, bars))  # after each: a drill takes half an hour, and may be ended
+    print(report(results, bars))
     return 0 if all(result.is_as_expected for result in results) else 1
 
 

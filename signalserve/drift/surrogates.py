@@ -7,8 +7,8 @@ stream's own values. That keeps how each number is spread, how slowly it moves, 
 
 Confidence has a series of its own. It is a function of the probabilities; but how sure a model is follows the market's
 volatility, and need not move as the classes do that its probabilities say. Redrawn from the probabilities alone,
-windows' mean confidences vary 0.23 to 1.57 times as much as those of a model's reference, with a series of its own 0.31
-to 1.05, and 0.21 to 6.95 with a memory of one lag (bench/drift.py prints it, by model and window).
+windows' mean confidences vary 0.20 to 1.87 times as much as those of a model's reference, with a series of its own 0.45
+to 1.00, and 0.18 to 7.49 with a memory of one lag (bench/drift.py prints it, by model and window).
 
 What it cannot know: how different the next months may be from the days of the reference. The mean confidences of a
 day of the V6 of SOL-USD varied ten times as much in the week before its own.

@@ -5,7 +5,7 @@ import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +221,7 @@ def test_other_days_between_false_alarms_are_other_limits(journal, reference):
 
 
 def test_shares_of_classes_are_of_a_whole_day(journal, reference):
+    reference = replace(reference, limits=replace(reference.limits, run_days=math.inf))
     up = np.tile([0.0, 0.0, 1.0], (DAY - 1, 1))
     add_stream(journal, up)
     assert math.isnan(value(refreshed(journal, Known(reference)), "class_share", direction="UP"))
