@@ -8,7 +8,7 @@ from export.report.cells import minute_text, percent_text
 from export.report.model import Cell, Column, Line, LinePlot, Marker, Report, Section, Table, Verdict
 from signalserve import CLASSES
 from signalserve.drift import DAY, WINDOWS
-from signalserve.drift.class_run import TIMES, RunLimit
+from signalserve.drift.class_run import TIMES
 from signalserve.drift.class_share import ClassFloor
 from signalserve.drift.reference import Reference
 from signalserve.invariants import SATURATED
@@ -76,14 +76,14 @@ def drift_figures(reference: Reference) -> dict[str, Any]:
         "rates": {name: rate.limit for name, rate in reference.rates.items()},
         "design_effect": {str(window): effect for window, effect in reference.design_effect.items()},
         "class_floors": {name: floor.floor(DAYS) for name, floor in _floors(reference)},
-        "run_limit": _run_limit(reference).limit(DAYS),
+        "run_limit": reference.run_limit.limit(DAYS),
     }
 
 
 def unarmed(reference: Reference) -> list[str]:
     """What raises no alarm with this reference, and why, a sentence each."""
     found = [f"{name} has no floor: {_why(floor)}." for name, floor in _floors(reference) if floor.floor(DAYS) is None]
-    run = _run_limit(reference)
+    run = reference.run_limit
     if run.limit(DAYS) is None:
         found.append(f"One class on end has no limit: {_too_usual(run.days_between)}.")
     limits = reference.limits.at(DAYS)
@@ -172,11 +172,12 @@ def _class_tables(reference: Reference) -> Iterator[Table]:
             for name, floor in _floors(reference)
         ],
     )
-    run = _run_limit(reference)
+    run = reference.run_limit
     limit = run.limit(DAYS)
     yield Table(
         title="One class on end",
-        note=f"The limit is {TIMES:g} times the longest run of the reference.",
+        note=f"The limit is {TIMES:g} times the longest run of the reference, and more where chance passes that too "
+        "often.",
         columns=[
             Column(name="longest of the reference", format="integer", unit="predictions"),
             Column(name="limit", format="decimal", digits=1, unit="predictions"),
@@ -214,10 +215,6 @@ def _floors(reference: Reference) -> list[tuple[str, ClassFloor]]:
     days = reference.limits.class_days
     shares = (count / reference.n for count in reference.said)
     return [(name, ClassFloor(*of)) for name, of in zip(CLASSES, zip(shares, days, strict=True), strict=True)]
-
-
-def _run_limit(reference: Reference) -> RunLimit:
-    return RunLimit(reference.longest_run, reference.limits.run_days)
 
 
 def _why(floor: ClassFloor) -> str:

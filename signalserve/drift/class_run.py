@@ -1,5 +1,6 @@
-"""One class on end, for longer than a model ever said one on its reference."""
+"""One class on end, for longer than a model ever said one on its reference, and than chance would have it."""
 
+import math
 from typing import Final
 
 import numpy as np
@@ -32,19 +33,34 @@ def longest_run(classes: Integers) -> int:
 
 class RunLimit:
     """
-    >>> RunLimit(90, days_between=4000).limit(270)
+    >>> RunLimit(90, days_between=4000, span_days=7).limit(270)
     135.0
+    >>> round(RunLimit(90, days_between=30, span_days=7).limit(270))
+    203
     """
 
-    def __init__(self, longest: int, days_between: float) -> None:
+    def __init__(self, longest: int, days_between: float, span_days: float) -> None:
         """longest: run of the reference, predictions, > 0.  days_between: how many days, on average, lie between two
-        runs beyond the limit by chance, >= 0. Raises ValueError for any other.
+        runs beyond TIMES as long by chance, > 0.  span_days: of the reference, > 0. Raises ValueError for any other.
         """
-        if not (longest > 0 and days_between >= 0):
-            raise ValueError(f"expected a run of at least 1 and days of at least 0, got {longest} and {days_between}")
+        if not (longest > 0 and days_between > 0 and span_days > 0):
+            raise ValueError(
+                f"expected a run of at least 1 and days above 0, got {longest}, {days_between} and {span_days}"
+            )
         self.longest = longest
         self.days_between = days_between
+        self.span_days = span_days
 
     def limit(self, days: float) -> float | None:
-        """Predictions, where a false alarm comes at most once in so many days; else None: such runs are usual."""
-        return TIMES * self.longest if self.days_between >= days else None
+        """Predictions on end that are too many, for a false alarm once in so many days at most.
+
+        TIMES the longest. Where chance does that more often, as much more as it takes: the tail of runs falls
+        exponentially, and two of its points are counted, the longest itself once in span_days, and TIMES as long once
+        in days_between. None where those two do not fall.
+        """
+        if self.days_between >= days:
+            return TIMES * self.longest
+        if self.days_between <= self.span_days:
+            return None
+        steps = math.log(days / self.days_between) / math.log(self.days_between / self.span_days)
+        return self.longest * (TIMES + (TIMES - 1) * steps)

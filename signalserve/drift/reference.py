@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from signalserve import CLASSES
-from signalserve.drift import WINDOWS
-from signalserve.drift.class_run import longest_run
+from signalserve.drift import DAY, WINDOWS
+from signalserve.drift.class_run import RunLimit, longest_run
 from signalserve.drift.limits import Limits
 from signalserve.drift.psi import Bins, psi
 from signalserve.drift.rate import Rate
@@ -45,6 +45,11 @@ class Reference:
         if self.largest_logit is not None:
             found["logit_psi"] = self.largest_logit.counts.tolist()
         return found
+
+    @property
+    def run_limit(self) -> RunLimit:
+        """When one class on end is too much."""
+        return RunLimit(self.longest_run, self.limits.run_days, self.n / DAY)
 
     def is_blind(self, name: str, window: int, limit: float) -> bool:
         """Whether no window at all could pass the limit: a PSI is largest where all lie in one bin."""

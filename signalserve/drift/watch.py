@@ -8,7 +8,7 @@ import numpy as np
 
 from signalserve import CLASSES
 from signalserve.drift import DAY, DISTRIBUTIONS, FEWEST, OF_MODELS, STATISTICS, WINDOWS
-from signalserve.drift.class_run import RunLimit, current_run
+from signalserve.drift.class_run import current_run
 from signalserve.drift.class_share import ClassFloor
 from signalserve.drift.psi import psi
 from signalserve.drift.reference import Reference
@@ -157,7 +157,7 @@ def _class_shares(live: Stream, reference: Reference | None, days: float) -> dic
 
 
 def _run(live: Stream, reference: Reference | None, days: float) -> Measured:
-    limit = RunLimit(reference.longest_run, reference.limits.run_days).limit(days) if reference else None
+    limit = reference.run_limit.limit(days) if reference else None
     return Measured(float(current_run(live.classes)), math.nan if limit is None else limit)
 
 

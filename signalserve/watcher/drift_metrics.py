@@ -12,7 +12,6 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from signalserve import CLASSES
 from signalserve.drift import FEWEST, WINDOWS
-from signalserve.drift.class_run import TIMES
 from signalserve.drift.reference import Reference
 from signalserve.drift.stream import Stream
 from signalserve.drift.watch import BIN_NAMES, NOTHING, Drift, Measured, distributions_of, measure, statistics_of
@@ -91,8 +90,8 @@ class DriftMetrics(JournalCollector):
         state = (made_by, reference is None, newest)
         if self._seen.get(pair) == state:
             return self.drifts[pair]
-        longest_run = reference.longest_run if reference else 0
-        said = last_predictions(connection, *pair, max(WINDOWS[-1], math.ceil(TIMES * longest_run) + 1))
+        too_long = reference.run_limit.limit(self._days) if reference else None
+        said = last_predictions(connection, *pair, max(WINDOWS[-1], math.ceil(too_long or 0) + 1))
         if pair in self._largest_z:
             self._largest_z[pair] = float(np.fmax.reduce(said.largest_z[-WINDOWS[0] :], initial=math.nan))
         drift = measure(stream_of(said), reference, clamp=self._references.clamp_of(made_by), days=self._days)

@@ -189,8 +189,13 @@ def test_a_run_is_of_the_class_said_last(reference: Reference) -> None:
     assert run.ratio > 1
 
 
-def test_a_run_that_is_usual_has_no_limit(reference: Reference) -> None:
+def test_a_run_that_is_usual_has_a_limit_further_out(reference: Reference) -> None:
     usual = dataclasses.replace(reference, limits=dataclasses.replace(reference.limits, run_days=29.0))
+    assert measured(LIVE, usual).run.limit > 1.5 * reference.longest_run
+
+
+def test_runs_that_chance_alone_makes_in_a_reference_have_no_limit(reference: Reference) -> None:
+    usual = dataclasses.replace(reference, limits=dataclasses.replace(reference.limits, run_days=1.0))
     assert math.isnan(measured(LIVE, usual).run.limit)
 
 

@@ -312,7 +312,10 @@ def test_a_bundle_damaged_on_disk_is_shown_and_no_reason_not_to_be_ready(watcher
         assert values((await pages.get("/metrics")).text)[intact] == 0
         response = await ready_within(pages, 5)
         assert response.status_code == 200
-        assert str(weights) in response.json()["bundles"] and "a restart would refuse" in response.json()["bundles"]
+        assert (
+            str(weights) in response.json()["bundles"]
+            and "a start of the whole service would refuse" in response.json()["bundles"]
+        )
 
     with_pages(watcher, use)
 
