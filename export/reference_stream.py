@@ -54,7 +54,7 @@ def describe_stream(
 
     kept: more than BINS predictions.  calibration: the clamp and temperature that turn them into probabilities.  span:
     the bars behind them.  columns: that the model reads.  The logit of a class that it does not know is null.  `drift`
-    is null where they are too few to learn their dependence from; it takes ten to twenty seconds of drawing.
+    is null where they are too few to learn their dependence from; it takes half a minute of computing.
     progress: told of days drawn, of which there are `limits.SIMULATED_DAYS`.
     Raises ValueError for fewer predictions.
     """

@@ -25,10 +25,14 @@ def current_run(classes: Integers) -> int:
 
 def longest_run(classes: Integers) -> int:
     """The longest run of equal neighbours, (n,) -> 0 … n."""
-    if not len(classes):
-        return 0
-    borders = np.concatenate([[-1], np.flatnonzero(np.diff(classes)), [len(classes) - 1]])
-    return int(np.diff(borders).max())
+    return int(run_lengths(classes).max(initial=0))
+
+
+def run_lengths(classes: Integers) -> Integers:
+    """The length of every run of equal neighbours, in order, (n,) -> (runs,)."""
+    ends = np.flatnonzero(np.diff(classes, append=-1)) if len(classes) else np.empty(0, np.int64)
+    lengths: Integers = np.diff(ends, prepend=-1)
+    return lengths
 
 
 class RunLimit:

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from signalserve.drift import DAY, STATISTICS, WINDOWS
-from signalserve.drift.class_run import TIMES, longest_run
+from signalserve.drift.class_run import TIMES, longest_run, run_lengths
 from signalserve.drift.class_share import PART
 from signalserve.drift.psi import Bins, smoothed
 from signalserve.drift.stream import Floats, Integers, Stream
@@ -144,7 +144,8 @@ def simulate_limits(
         said = _sliding_counts(live.classes, 3, DAY)[-watched:] / DAY
         shares = np.bincount(reference.classes, minlength=3) / len(stream)
         missing += [alarms(_block_maxima(-said[:, i])[None], -PART * shares[i]) for i in range(3)]
-        long_runs += _runs_longer(live.classes[-watched:], TIMES * longest_run(reference.classes))
+        too_long = TIMES * longest_run(reference.classes)
+        long_runs += int(np.count_nonzero(run_lengths(live.classes[-watched:]) > too_long))
         if progress:
             progress(WATCHED_DAYS)
     maxima = {key: np.stack([path[key] for path in paths]) for key in paths[0]}  # each (paths, blocks)
@@ -244,11 +245,6 @@ def _block_maxima(values: Floats) -> Floats:
     """The largest of every BLOCK values, (n // BLOCK,)."""
     largest: Floats = values[: len(values) // BLOCK * BLOCK].reshape(-1, BLOCK).max(axis=1)
     return largest
-
-
-def _runs_longer(classes: Integers, limit: float) -> int:
-    borders = np.concatenate([[-1], np.flatnonzero(np.diff(classes)), [len(classes) - 1]])
-    return int(np.count_nonzero(np.diff(borders) > limit))
 
 
 def _part(drawn: Drawn, start: int, stop: int | None) -> Drawn:

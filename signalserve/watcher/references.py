@@ -1,6 +1,6 @@
 """What each arm is held against: a model's own reference, or one that is made for the pool in force.
 
-A toggle can set any weights, so a pool's reference is made when it is first asked for: twenty seconds of drawing, in a
+A toggle can set any weights, so a pool's reference is made when it is first asked for: half a minute of computing, in a
 process of its own and out of everybody's way, kept beside the journal for the next start.
 """
 
